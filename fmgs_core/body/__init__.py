@@ -1,0 +1,1 @@
+"""The body template: its data, its skinning, its parts and its drawing."""
