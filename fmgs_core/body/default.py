@@ -5,8 +5,17 @@ from importlib.resources import as_file, files
 
 import numpy as np
 import scipy.sparse
+from jaxtyping import Float, Int, UInt8
 
 from fmgs_core.body.template import BodyModel
+
+# The baked parts call everything on the head "face". The cavities are separate islands of the MakeHuman texture, so boxes
+# (u0, v0, u1, v1) around the islands find them: mouth bag, tongue and teeth, both eye sockets.
+_CAVITIES = (
+    ("mouth_interior", (0.750, 0.010, 0.930, 0.140)),
+    ("mouth_interior", (0.620, 0.925, 0.650, 0.990)),
+    ("eye_sockets", (0.010, 0.545, 0.155, 0.635)),
+)
 
 
 @cache
@@ -17,6 +26,7 @@ def default_body() -> BodyModel:
     """
     with as_file(files("fmgs_core.body") / "body_template.npz") as path, np.load(path, allow_pickle=False) as data:
         v_template, parents = data["v_template"], data["parents"]
+        part_names = (*data["part_names"].tolist(), "eye_sockets")
         regressor = (data["jr_data"], data["jr_idx"].astype(np.int32), data["jr_ptr"])
         return BodyModel(
             name="default",
@@ -28,14 +38,27 @@ def default_body() -> BodyModel:
             J_regressor=scipy.sparse.csr_matrix(regressor, shape=(len(parents), len(v_template))),
             skin_weights=_dense_weights(data["skin_idx"], data["skin_w"], len(parents)),
             joint_names=tuple(data["joint_names"].tolist()),
-            face_part=data["face_part"],
-            part_names=tuple(data["part_names"].tolist()),
+            face_part=_with_cavities(data["face_part"], part_names, data["uv"][data["uv_faces"]]),
+            part_names=part_names,
             uv=data["uv"],
             uv_faces=data["uv_faces"],
         )
 
 
-def _dense_weights(index: np.ndarray, weight: np.ndarray, num_joints: int) -> np.ndarray:
+def _dense_weights(
+    index: Int[np.ndarray, "V 4"], weight: Float[np.ndarray, "V 4"], num_joints: int
+) -> Float[np.ndarray, "V J"]:
     dense = np.zeros((len(index), num_joints), dtype=np.float64)
     np.add.at(dense, (np.arange(len(index))[:, None], index), weight)
     return dense / dense.sum(1, keepdims=True)
+
+
+def _with_cavities(
+    face_part: UInt8[np.ndarray, " F"], part_names: tuple[str, ...], corners_uv: Float[np.ndarray, "F 3 2"]
+) -> UInt8[np.ndarray, " F"]:
+    face_part = face_part.copy()
+    on_head = face_part == part_names.index("face")
+    for name, (u0, v0, u1, v1) in _CAVITIES:
+        inside = ((corners_uv >= (u0, v0)) & (corners_uv <= (u1, v1))).all((1, 2))
+        face_part[inside & on_head] = part_names.index(name)
+    return face_part

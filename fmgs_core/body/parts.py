@@ -62,6 +62,7 @@ _BARE_CLASS = {
     "r_foot": "Right_Foot",
     "eyes": "Face_Neck",
     "mouth_interior": "Face_Neck",
+    "eye_sockets": "Face_Neck",
 }
 # The template is bare, people on cameras are not. A top with at least short sleeves, long trousers and shoes is what is right
 # most often; forearms stay skin, because a short sleeve is as common as a long one and a wrong sleeve would colour the wrist.

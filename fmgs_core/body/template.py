@@ -10,8 +10,9 @@ from jaxtyping import Float, Int, UInt8
 
 from fmgs_core.types import BodyState
 
-# Faces of these parts carry no Gaussian: nobody sees them, or (eyes) they sit behind the lids and would shine through.
-PARTS_WITHOUT_GAUSSIAN = ("mouth_interior", "eyes")
+# Cavities carry no Gaussian: nobody sees them, and what lies behind the lips would shine through. The eyeballs do carry some:
+# they close the eye openings, with a fifth of the faces of the sockets behind them.
+PARTS_WITHOUT_GAUSSIAN = ("mouth_interior", "eye_sockets")
 
 
 @dataclass(frozen=True, eq=False)
