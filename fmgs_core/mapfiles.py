@@ -1,0 +1,80 @@
+"""Pictures and per-pixel maps on disk, in the layout avatar_gt/1: one place decodes them for recordings and for evaluation.
+
+A folder of maps holds `mask/`, `depth/`, `normal/`, `label/` with files `%06d.png`, numbered by frame.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fmgs_core.types import Image, PriorMaps
+
+LABEL_SET = "sapiens28"
+DEPTH_UNIT_M = 1e-4
+
+
+def read_rgb(path: Path) -> Image:
+    """8-bit RGB of any picture file OpenCV knows, turned upright as its EXIF says; alpha is dropped.
+
+    Raises:
+        ValueError: not a picture, or a cut one.
+    """
+    return cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_mask(path: Path) -> Float[np.ndarray, "h w"]:
+    """Coverage in [0, 1] of an 8-bit mask."""
+    return _checked(path, np.uint8, 2).astype(np.float32) / 255
+
+
+def read_depth(path: Path) -> Float[np.ndarray, "h w"]:
+    """Camera z [m] of a 16-bit map in units of 0.1 mm; NaN where it is zero (background)."""
+    depth = _checked(path, np.uint16, 2).astype(np.float32) * np.float32(DEPTH_UNIT_M)
+    depth[depth == 0] = np.nan
+    return depth
+
+
+def read_normal(path: Path) -> Float[np.ndarray, "h w 3"]:
+    """Unit normals, camera axes, of an 8-bit map n = (value - 127.5) / 127.5; zeros where it is 0, 0, 0 (background)."""
+    stored = cv2.cvtColor(_checked(path, np.uint8, 3), cv2.COLOR_BGR2RGB)
+    normal = (stored.astype(np.float32) - 127.5) / 127.5
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    normal[~stored.any(-1)] = 0
+    return normal
+
+
+def read_labels(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Class ids of LABEL_SET, 0 = background."""
+    return _checked(path, np.uint8, 2)
+
+
+def read_maps(folder: Path, index: int, *, geometry_trust: float = 1.0) -> PriorMaps:
+    """The maps of one frame; those whose file is not there are None."""
+    found = {kind: folder / kind / f"{index:06d}.png" for kind in ("mask", "depth", "normal", "label")}
+    found = {kind: path for kind, path in found.items() if path.is_file()}
+    return PriorMaps(
+        mask=read_mask(found["mask"]) if "mask" in found else None,
+        depth=read_depth(found["depth"]) if "depth" in found else None,
+        normal=read_normal(found["normal"]) if "normal" in found else None,
+        labels=read_labels(found["label"]) if "label" in found else None,
+        label_set=LABEL_SET if "label" in found else None,
+        geometry_trust=geometry_trust,
+    )
+
+
+def _checked(path: Path, dtype: type, ndim: int) -> np.ndarray:
+    picture = _decoded(path, cv2.IMREAD_UNCHANGED)
+    if picture.dtype != dtype or picture.ndim != ndim:
+        expected = f"{np.dtype(dtype).name} with {1 if ndim == 2 else 3} channel(s)"
+        raise ValueError(f"{path}: expected a map of {expected}, got {picture.dtype.name} of shape {picture.shape}")
+    return picture
+
+
+def _decoded(path: Path, flags: int) -> np.ndarray:
+    content = path.read_bytes()
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    if picture is None:
+        raise ValueError(f"{path}: expected a picture, got {len(content)} bytes that do not decode as one")
+    return picture
