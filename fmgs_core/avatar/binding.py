@@ -1,0 +1,55 @@
+"""From face attributes to splats: where a Gaussian sits on its face, and how it follows the posed body."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fmgs_core.avatar.fields import FaceAttributes
+from fmgs_core.geometry import orthonormalized, quaternion_from_rotation, rotation_from_axis_angle, triangle_frames
+from fmgs_core.types import Splats
+
+# Standard deviation of a fresh Gaussian over the square root of its face's area. Larger than the in-radius on purpose:
+# smaller ones hide below the rasterizer's screen-space low-pass and get no gradient (method.md, "a trap of scale").
+SCALE_PER_ROOT_AREA = 0.75
+
+
+@dataclass(frozen=True)
+class FaceBinding:
+    """Rest geometry of the K Gaussians for one body shape."""
+
+    centers: Float[Tensor, "K 3"]
+    """Face barycentres in the rest pose [m]."""
+    frames: Float[Tensor, "K 3 3"]
+    """Columns t_u, t_v, n of each face."""
+    scales: Float[Tensor, " K"]
+    """Isotropic standard deviation before exp(ds) [m]."""
+    skin_weights: Float[Tensor, "K J"]
+    """Mean of the three vertices' weights; rows sum to 1."""
+
+
+def bind_faces(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "K 3"], skin_weights: Float[Tensor, "V J"]) -> FaceBinding:
+    """Binding of one Gaussian per face of a rest-pose mesh (FMGS-Avatar eq. 1 to 3)."""
+    triangles = vertices[faces]
+    frames, areas = triangle_frames(triangles)
+    return FaceBinding(triangles.mean(-2), frames, SCALE_PER_ROOT_AREA * areas.sqrt(), skin_weights[faces].mean(-2))
+
+
+def pose_splats(
+    binding: FaceBinding, attributes: FaceAttributes, bone_transforms: Float[Tensor, "J 3 4"], transl: Float[Tensor, "3"]
+) -> Splats:
+    """mu_o = T (mu + n dd), R_o = orth(T_3x3 R exp([dr]x)), s = s_face exp(ds), with T the blend of the bones
+    (FMGS-Avatar sec. 3.2). A blend of rotations is no rotation, hence the orthonormalisation; it keeps the normal."""
+    T = (binding.skin_weights @ bone_transforms.flatten(1)).unflatten(-1, (3, 4))
+    rest_means = binding.centers + binding.frames[..., 2] * attributes.normal_offset[:, None]
+    means = (T[..., :3] @ rest_means[..., None])[..., 0] + T[..., 3] + transl
+    frames = T[..., :3] @ (binding.frames @ rotation_from_axis_angle(attributes.rotation))
+    return Splats(
+        means=means,
+        quats=quaternion_from_rotation(orthonormalized(frames)),
+        scales=binding.scales[:, None] * torch.exp(attributes.log_scale),
+        opacities=attributes.opacity,
+        colors=attributes.color,
+        logits=attributes.logits,
+    )

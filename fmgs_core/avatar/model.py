@@ -1,0 +1,67 @@
+"""The animatable avatar: a body, its shape, and the field of its Gaussians."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fmgs_core.avatar.binding import FaceBinding, bind_faces, pose_splats
+from fmgs_core.avatar.fields import FreeField
+from fmgs_core.body.parts import SAPIENS28_NAMES
+from fmgs_core.body.skinning import Skinning
+from fmgs_core.body.template import BodyModel
+from fmgs_core.types import BodyState, Splats
+
+
+class Avatar(torch.nn.Module):
+    """One 2D Gaussian per kept face of `body`, posed by linear blend skinning.
+
+    The shape is a fact about the person and not about a frame, so it lives here; pose, translation and expression come
+    with every call.
+    """
+
+    def __init__(self, body: BodyModel, betas: Float[np.ndarray, " B"] | None = None, num_classes: int = len(SAPIENS28_NAMES)):
+        super().__init__()
+        self.body = body
+        self.skinning = Skinning(body)
+        kept = body.kept_faces
+        self.faces = torch.from_numpy(body.faces[kept])
+        self.field = FreeField(len(kept), num_classes)
+        # How much light each Gaussian has carried to the observed pictures: unseen ones keep what they were born with.
+        self.register_buffer("observed", torch.zeros(len(kept)))
+        self.observed: Tensor
+        self.set_betas(np.zeros(body.shapedirs.shape[-1], np.float32) if betas is None else betas)
+
+    @property
+    def betas(self) -> Float[np.ndarray, " B"]:
+        return self._betas.numpy()
+
+    def set_betas(self, betas: Float[np.ndarray, " B"]) -> None:
+        """Re-binds the Gaussians to another shape; their attributes stay, for they are relative to the faces."""
+        expected = self.body.shapedirs.shape[-1]
+        if betas.shape != (expected,) or not np.isfinite(betas).all():
+            raise ValueError(f"betas: expected {expected} finite values as body '{self.body.name}' has, got {betas.tolist()}")
+        self._betas = torch.from_numpy(np.array(betas, np.float32))
+        self._neutral = self._bind(torch.zeros(self.body.exprdirs.shape[-1]))
+
+    def _bind(self, expression: Float[Tensor, " E"]) -> tuple[FaceBinding, Float[Tensor, "J 3"]]:
+        vertices, joints = self.skinning.shaped(self._betas, expression)
+        return bind_faces(vertices, self.faces, self.skinning.skin_weights), joints
+
+    @torch.no_grad()
+    def set_surface_offset(self, offsets: Float[Tensor, " V"]) -> None:
+        """Moves the Gaussians off the naked body: `offsets` are metres along the vertices' rest normals (clothes, hair)."""
+        self.field.normal_offset.copy_(offsets[self.faces].mean(-1))
+
+    def posed(
+        self, pose: Float[Tensor, "J 3"], transl: Float[Tensor, "3"], expression: Float[Tensor, " E"] | None = None
+    ) -> Splats:
+        """Splats in the world frame, differentiable in the field, the pose [rad] and the translation [m]."""
+        neutral = expression is None or not bool(expression.any())
+        binding, joints = self._neutral if neutral else self._bind(expression)
+        return pose_splats(binding, self.field(), self.skinning.bone_transforms(pose, joints), transl)
+
+    @torch.no_grad()
+    def drawn(self, state: BodyState) -> Splats:
+        """Splats of a body state, without a graph. The state's own betas are ignored in favour of the avatar's."""
+        return self.posed(*(torch.from_numpy(x) for x in (state.pose, state.transl, state.expression)))

@@ -1,0 +1,100 @@
+"""A frozen copy of an avatar, and its file: safetensors with JSON metadata, never pickle."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fmgs_core.avatar.model import Avatar
+from fmgs_core.body.template import BodyModel
+
+FORMAT = "fmgs-avatar/1"
+
+
+@dataclass(frozen=True)
+class AvatarSnapshot:
+    """Everything needed to draw the avatar or to go on training it. Tensors are detached copies that nobody writes."""
+
+    body_name: str
+    """Which body model the Gaussians sit on."""
+    tensors: dict[str, Tensor]
+    """State of the field, plus "betas" (B,) and "observed" (K,)."""
+    iterations: int
+    """Training iterations behind it."""
+    frames_seen: int
+    """Frames of the stream behind it."""
+
+    @staticmethod
+    def of(avatar: Avatar, iterations: int, frames_seen: int) -> "AvatarSnapshot":
+        """Copies, because Adam writes in place and a reader must never see half a step."""
+        tensors = {name: value.detach().clone() for name, value in avatar.state_dict().items()}
+        tensors["betas"] = torch.from_numpy(avatar.betas.copy())
+        return AvatarSnapshot(avatar.body.name, tensors, iterations, frames_seen)
+
+    def avatar(self, body: BodyModel) -> Avatar:
+        """A new avatar in this state.
+
+        Raises:
+            ValueError: the body is another one than the snapshot was made on, or a tensor does not fit it.
+        """
+        if body.name != self.body_name:
+            raise ValueError(f"avatar body: expected '{self.body_name}' as the snapshot says, got '{body.name}'")
+        avatar = Avatar(body, self.tensors["betas"].numpy(), self.tensors["field.logits"].shape[-1])
+        fields = {name: value for name, value in self.tensors.items() if name != "betas"}
+        expected = {name: tuple(value.shape) for name, value in avatar.state_dict().items()}
+        got = {name: tuple(value.shape) for name, value in fields.items()}
+        if expected != got:
+            raise ValueError(f"avatar tensors: expected {expected}, got {got}")
+        avatar.load_state_dict(fields)
+        return avatar
+
+
+def save_avatar(path: Path, snapshot: AvatarSnapshot) -> None:
+    """Writes beside the target and renames, so that an interrupted save never destroys the previous avatar."""
+    metadata = {
+        "format": FORMAT,
+        "body": snapshot.body_name,
+        "iterations": str(snapshot.iterations),
+        "frames_seen": str(snapshot.frames_seen),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".partial")
+    save_file({name: value.contiguous() for name, value in snapshot.tensors.items()}, partial, metadata)
+    os.replace(partial, path)
+
+
+def load_avatar(path: Path) -> AvatarSnapshot:
+    """Reads what save_avatar wrote.
+
+    Raises:
+        ValueError: not a safetensors file, another format, a missing field, or a value that is not finite.
+    """
+    if not path.is_file():
+        raise ValueError(f"avatar file: expected an existing file, got {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"avatar file {path}: expected a whole safetensors file, got one that says: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"avatar file {path}: expected format {FORMAT}, got {metadata.get('format')!r}")
+    if "betas" not in tensors or "field.logits" not in tensors:
+        raise ValueError(f"avatar file {path}: expected the tensors betas and field.*, got {sorted(tensors)}")
+    broken = [name for name, value in tensors.items() if not np.isfinite(value.numpy()).all()]
+    if broken:
+        raise ValueError(f"avatar file {path}: expected finite values, got NaN or infinity in {broken}")
+    return AvatarSnapshot(metadata["body"], tensors, int(metadata["iterations"]), int(metadata["frames_seen"]))
+
+
+def describe(snapshot: AvatarSnapshot) -> str:
+    """One line of JSON for people and logs."""
+    observed = float((snapshot.tensors["observed"] > 0).float().mean())
+    return json.dumps({"body": snapshot.body_name, "iterations": snapshot.iterations, "frames_seen": snapshot.frames_seen,
+                       "observed_fraction": round(observed, 3)})  # fmt: skip

@@ -1,0 +1,210 @@
+"""`fmgs eval`: one online fit of a ground-truth sequence within a wall budget, then its figures on the test splits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+
+from fmgs_core.avatar.model import Avatar
+from fmgs_core.body.default import default_body
+from fmgs_core.body.skinning import posed_joints
+from fmgs_core.body.template import BodyModel
+from fmgs_core.config import Pace, SessionConfig
+from fmgs_core.evaluation import metrics
+from fmgs_core.priors import Prior
+from fmgs_core.priors.mediapipe import MediaPipePrior
+from fmgs_core.priors.recorded import RecordedPrior
+from fmgs_core.rendering.pictures import draw, label_map
+from fmgs_core.session import Session, SessionResult
+from fmgs_core.session.events import Event
+from fmgs_core.session.observer import PoseSource
+from fmgs_core.stream.sequence import Sequence, SequenceSource, SequenceSplit
+from fmgs_core.tracking.tracker import BodyTracker, TrackedBody, TrackingStatus
+from fmgs_core.types import BodyState, Channel, Frame, PriorMaps, Rendering
+
+ALL_CHANNELS = frozenset(Channel)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is given to the fit and what it has to find out by itself."""
+
+    poses: str = "tracked"
+    """"true": the sequence's own body states. "tracked": those of the tracker."""
+    priors: str = "auto"
+    """"auto": MediaPipe and the template. "true": the sequence's own mask, depth, normal and label maps."""
+    budget_s: float = 60.0
+    """Wall seconds of streaming and training."""
+    height: str = "known"
+    """"known": the tracker is told the true body height. "unknown": it is not."""
+
+    def __post_init__(self):
+        for name, allowed in (("poses", ("true", "tracked")), ("priors", ("auto", "true")), ("height", ("known", "unknown"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"EvaluationConfig.{name}: expected one of {allowed}, got {getattr(self, name)!r}")
+        if not self.budget_s > 0:
+            raise ValueError(f"EvaluationConfig.budget_s: expected more than zero seconds, got {self.budget_s}")
+
+
+class KnownPoses:
+    """The sequence's own body states in place of a tracker."""
+
+    def __init__(self, split: SequenceSplit):
+        self._states = dict(zip((int(s) for s in split.stamps_ns), split.states, strict=True))
+
+    def update(self, frame: Frame, maps: PriorMaps) -> TrackedBody:
+        state = self._states[frame.stamp_ns]
+        return TrackedBody(state, TrackingStatus.TRACKING, 1.0, flip_corrected=False, inflation=None)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures and the fit behind them."""
+
+    figures: dict[str, float]
+    """Flat: `<metric>_view`, `<metric>_pose`, `<metric>_in_view`, `<metric>_in_pose`, and those of the fit."""
+    result: SessionResult
+    comparisons: dict[str, list[np.ndarray]]
+    """By split: pictures of truth beside rendering."""
+
+
+def evaluate(
+    root: Path, config: EvaluationConfig, session_config: SessionConfig, on_event: Callable[[Event], None] = lambda event: None
+) -> Evaluation:
+    """Streams the train split once, online, and measures the avatar that stands at the end of the budget.
+
+    Raises:
+        ValueError: not an avatar_gt/1 sequence.
+        NobodyFound: the fit had nothing to learn from.
+    """
+    sequence, body = Sequence(root), default_body()
+    train = sequence.split("train")
+    session_config = replace(
+        session_config,
+        budget_s=config.budget_s,
+        trainer=replace(session_config.trainer, refine_pose=session_config.trainer.refine_pose and config.poses == "tracked"),
+    )
+    prior: Prior = RecordedPrior(root / "train") if config.priors == "true" else MediaPipePrior(session_config.mediapipe)
+    with SequenceSource(root, "train", session_config.source) as source:
+        session = Session(source, prior, _pose_source(config, session_config, train, body), body, session_config, on_event)
+        try:
+            result = session.run(Pace.LIVE)
+        finally:
+            prior.close()
+    figures = {
+        "fit_wall_s": result.fit_wall_s,
+        "iterations": result.snapshot.iterations,
+        "frames_seen": result.frames_with_person,
+    }
+    figures |= _body_figures(body, train, result) if config.poses == "tracked" else {}
+    comparisons = {}
+    for key in ("view", "pose"):
+        split_figures, comparisons[key] = _split_figures(result, sequence.split(f"test_{key}"), train, key, config)
+        figures |= split_figures
+    figures["chamfer_mm"] = _chamfer(root, result.avatar, body, train.states[0].betas)
+    return Evaluation({k: round(float(v), 5) for k, v in figures.items()}, result, comparisons)
+
+
+def _pose_source(config: EvaluationConfig, session: SessionConfig, train: SequenceSplit, body: BodyModel) -> PoseSource:
+    if config.poses == "true":
+        return KnownPoses(train)
+    height_m = body.height(train.states[0].betas) if config.height == "known" else None
+    return BodyTracker(body, replace(session.tracker, subject_height_m=height_m))
+
+
+def _split_figures(
+    result: SessionResult, split: SequenceSplit, train: SequenceSplit, key: str, config: EvaluationConfig
+) -> tuple[dict[str, float], list[np.ndarray]]:
+    """Means over the split's frames. Frames whose train frame was never tracked are drawn from the nearest one that was,
+    so that losing the person costs what it costs."""
+    rows, pictures = [], []
+    for i in range(len(split)):
+        state = _state_to_draw(result, split, train, i, config)
+        rendering = draw(result.avatar, state, split.cameras[i], ALL_CHANNELS)
+        rows.append(_frame_figures(rendering, split, i))
+        if i % max(1, len(split) // 4) == 0:
+            drawn = np.clip(rendering.rgb.numpy(), 0, 1)  # type: ignore[union-attr]
+            pictures.append(np.concatenate([split.frame(i).rgb, (drawn * 255 + 0.5).astype(np.uint8)], 1))
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return {f"{name}_{key}": value for name, value in means.items()}, pictures
+
+
+def _state_to_draw(
+    result: SessionResult, split: SequenceSplit, train: SequenceSplit, index: int, config: EvaluationConfig
+) -> BodyState:
+    if config.poses == "true" or split.train_index is None:
+        return split.states[index]
+    wanted = int(train.stamps_ns[int(split.train_index[index])])
+    nearest = min(result.states, key=lambda stamp: abs(stamp - wanted))
+    return result.states[nearest]
+
+
+def _frame_figures(rendering: Rendering, split: SequenceSplit, index: int) -> dict[str, float]:
+    """The paper's way over the whole black-ground picture, and "_in" over the true mask's pixels only."""
+    assert rendering.rgb is not None and rendering.depth is not None and rendering.normal is not None
+    truth, true_mask = split.frame(index).rgb, split.mask(index)
+    picture, alpha = rendering.rgb.clamp(0, 1).numpy(), rendering.alpha.clamp(0, 1).numpy()
+    depth, normal = split.depth(index), split.normal(index)
+    surface = np.isfinite(depth)
+    figures = {
+        "psnr": metrics.psnr(picture, truth),
+        "ssim": metrics.ssim(picture, truth),
+        "flip": metrics.flip(picture, truth),
+        "psnr_in": metrics.psnr(picture, truth, true_mask),
+        "ssim_in": metrics.ssim(picture, truth, true_mask),
+        "flip_in": metrics.flip(picture, truth, true_mask),
+        "mask_iou": metrics.mask_iou(alpha, true_mask),
+        "miou28": metrics.miou(label_map(rendering), split.labels(index)),
+    }
+    if not (surface & (alpha > 0.5)).any():  # the avatar missed the person altogether
+        return figures | {"normal_deg": 90.0, "depth_mm": 1000.0}
+    return figures | {
+        "normal_deg": metrics.normal_deg(rendering.normal.numpy(), normal, alpha, surface),
+        "depth_mm": metrics.depth_mm(rendering.depth.numpy(), depth, alpha, surface),
+    }
+
+
+def _body_figures(body: BodyModel, train: SequenceSplit, result: SessionResult) -> dict[str, float]:
+    """Errors of the body states over the frames that have one, in the train camera's axes (x right, y down, z forward)."""
+    by_stamp = {int(s): (state, camera) for s, state, camera in zip(train.stamps_ns, train.states, train.cameras, strict=True)}
+    found, truth = [], []
+    for stamp, state in result.states.items():
+        true_state, camera = by_stamp[stamp]
+        R, t = camera.T_camera_world[:3, :3], camera.T_camera_world[:3, 3]
+        found.append(posed_joints(body, state) @ R.T + t)
+        truth.append(posed_joints(body, true_state) @ R.T + t)
+    a, b = np.stack(found), np.stack(truth)
+    root = metrics.root_mm(a, b)
+    return {
+        "mpjpe_mm": metrics.mpjpe_mm(a, b),
+        "pa_mpjpe_mm": metrics.pa_mpjpe_mm(a, b),
+        "root_mm": root.distance,
+        "root_x_mm": root.x,
+        "root_y_mm": root.y,
+        "root_z_mm": root.z,
+    }
+
+
+@torch.no_grad()
+def _chamfer(root: Path, avatar: Avatar, body: BodyModel, true_betas: np.ndarray) -> float:
+    """From the true dressed surface to the avatar's, in the T-pose with the true betas."""
+    canonical = trimesh.load(root / "canonical.ply", process=False)
+    assert isinstance(canonical, trimesh.Trimesh)
+    vertices, faces = surface_mesh(avatar, body, true_betas)
+    return metrics.chamfer_mm(vertices, faces, np.asarray(canonical.vertices), np.asarray(canonical.faces))
+
+
+def surface_mesh(avatar: Avatar, body: BodyModel, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The avatar's surface in the T-pose: each vertex moved by the mean offset of its faces along the vertex normal."""
+    from fmgs_core.body.skinning import vertex_normals
+
+    rest = body.v_template + body.shapedirs @ betas
+    faces = avatar.faces.numpy()
+    total, count = np.zeros(len(rest)), np.zeros(len(rest))
+    np.add.at(total, faces.ravel(), np.repeat(avatar.field.normal_offset.detach().numpy(), 3))
+    np.add.at(count, faces.ravel(), 1)
+    offsets = total / np.maximum(count, 1)
+    return rest + vertex_normals(rest.astype(np.float32), body.faces) * offsets[:, None], faces

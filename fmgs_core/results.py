@@ -1,0 +1,188 @@
+"""What a run leaves behind: the avatar, three videos, and a report."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fmgs_core.avatar.model import Avatar
+from fmgs_core.avatar.snapshot import save_avatar
+from fmgs_core.body.skinning import posed_joints
+from fmgs_core.config import SessionConfig
+from fmgs_core.evaluation.metrics import mask_iou
+from fmgs_core.evaluation.report import Curve, Picture, RunReport, write_report
+from fmgs_core.export.video import VideoWriter
+from fmgs_core.rendering.pictures import color_picture, composite, draw, label_map, label_picture, normal_picture
+from fmgs_core.rendering.views import orbit
+from fmgs_core.session import SessionResult
+from fmgs_core.session.recording import FrameRecord
+from fmgs_core.types import BodyState, Channel
+
+TURNTABLE_VIEWS, TURNTABLE_PX, TURNTABLE_FPS = 90, 512, 30
+STRIP_VIEWS = 8
+REPORT_ROWS = 4
+COLOR = frozenset({Channel.RGB})
+LABELS = frozenset({Channel.RGB, Channel.LOGITS})
+
+Progress = Callable[[str, int, int], None]
+"""Gets what is being written, how many of how many pictures are done."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where the results are."""
+
+    avatar: Path
+    turntable: Path
+    overlay: Path
+    masks: Path
+    report: Path
+    figures: dict[str, float | int | str]
+
+
+def write_results(
+    out: Path, result: SessionResult, config: SessionConfig, source_name: str, progress: Progress = lambda *_: None
+) -> Written:
+    """Fills `out`, which is made when missing; files of an earlier run are replaced one by one, each whole."""
+    out.mkdir(parents=True, exist_ok=True)
+    avatar_path = out / "avatar.safetensors"
+    save_avatar(avatar_path, result.snapshot)
+    records = [r for r in result.recording.frames if r.stamp_ns in result.states]
+    front = facing_state(result.avatar, [result.states[r.stamp_ns] for r in records])
+    strip = _write_turntable(out / "turntable.mp4", result.avatar, front, progress)
+    rows, ious = _write_overlays(out / "overlay.mp4", out / "masks.mp4", result, records, progress)
+    figures = _figures(result, ious)
+    report = RunReport(
+        title="fmgs_ros: online avatar",
+        source=source_name,
+        figures=figures,
+        curves=_curves(result),
+        pictures={"Turntable": strip, "Input, reconstruction, labels": rows, "Normals": _normals(result.avatar, front)},
+        timings_ms={k: round(v, 2) for k, v in result.timings_ms.items()},
+        config=asdict(config),
+        warnings=result.warnings,
+    )
+    write_report(out / "report.html", report)
+    return Written(avatar_path, out / "turntable.mp4", out / "overlay.mp4", out / "masks.mp4", out / "report.html", figures)
+
+
+def facing_state(avatar: Avatar, states: list[BodyState]) -> BodyState:
+    """The observed state in which the body stands most upright with its arms nearest its sides: a pose to show it in."""
+    def unrest(state: BodyState) -> float:
+        joints = posed_joints(avatar.body, state)
+        limbs = joints[[20, 21]] if len(joints) > 21 else joints[-2:]
+        return float(limbs[:, 1].sum())  # low wrists
+
+    return min(states, key=unrest)
+
+
+def body_center(avatar: Avatar, state: BodyState) -> np.ndarray:
+    """Middle of the posed joints' bounding box [m], what an orbit turns about."""
+    joints = posed_joints(avatar.body, state)
+    return (joints.min(0) + joints.max(0)) / 2
+
+
+def facing_yaw(state: BodyState) -> float:
+    """Direction the root faces about world y [rad]; 0 is +z."""
+    from scipy.spatial.transform import Rotation
+
+    forward = Rotation.from_rotvec(state.pose[0]).apply([0.0, 0.0, 1.0])
+    return float(np.arctan2(forward[0], forward[2]))
+
+
+def turntable_cameras(avatar: Avatar, state: BodyState, views: int, size_px: int) -> Iterator:
+    """Once around the body, starting in front of it."""
+    height = avatar.body.height(avatar.betas)
+    return orbit(body_center(avatar, state), height, views, size_px, start_yaw=facing_yaw(state))
+
+
+def _write_turntable(path: Path, avatar: Avatar, state: BodyState, progress: Progress) -> list[Picture]:
+    strip = []
+    with VideoWriter(path, TURNTABLE_FPS) as video:
+        for i, camera in enumerate(turntable_cameras(avatar, state, TURNTABLE_VIEWS, TURNTABLE_PX)):
+            picture = color_picture(draw(avatar, state, camera, COLOR))
+            video.write(picture)
+            if i * STRIP_VIEWS % TURNTABLE_VIEWS < STRIP_VIEWS:
+                strip.append(Picture(f"{360 * i // TURNTABLE_VIEWS}°", picture))
+            progress("turntable.mp4", i + 1, TURNTABLE_VIEWS)
+    return strip
+
+
+def _write_overlays(
+    overlay_path: Path, masks_path: Path, result: SessionResult, records: list[FrameRecord], progress: Progress
+) -> tuple[list[Picture], list[float]]:
+    rows, ious = [], []
+    size = records[0].camera.width, records[0].camera.height
+    fps = _frame_rate(records)
+    with VideoWriter(overlay_path, fps) as overlay, VideoWriter(masks_path, fps) as masks:
+        for i, record in enumerate(records):
+            if (record.camera.width, record.camera.height) != size:
+                continue  # a video has one size; frames after a change of size are in the figures of the stream only
+            rendering = draw(result.avatar, result.states[record.stamp_ns], record.camera, LABELS)
+            seen, mask = record.rgb(), record.mask()
+            if mask is not None:
+                ious.append(mask_iou(rendering.alpha.clamp(0, 1), mask))
+            drawn = color_picture(rendering, background=0.12)
+            labels = label_picture(label_map(rendering))
+            overlay.write(np.concatenate([seen, drawn], 1))
+            masks.write(np.concatenate([seen, labels], 1))
+            if i % max(1, len(records) // REPORT_ROWS) == 0 and len(rows) < REPORT_ROWS:
+                rows.append(Picture(f"frame {record.index}", np.concatenate([seen, composite(rendering, seen // 4), labels], 1)))
+            progress("overlay.mp4, masks.mp4", i + 1, len(records))
+    return rows, ious
+
+
+def _normals(avatar: Avatar, state: BodyState) -> list[Picture]:
+    cameras = turntable_cameras(avatar, state, 4, TURNTABLE_PX)
+    channels = frozenset({Channel.NORMAL})
+    return [Picture(f"{90 * i}°", normal_picture(draw(avatar, state, c, channels))) for i, c in enumerate(cameras)]
+
+
+def _frame_rate(records: list[FrameRecord]) -> float:
+    if len(records) < 2:
+        return 15.0
+    gaps = np.diff([r.stamp_ns for r in records]) * 1e-9
+    return float(np.clip(1 / max(np.median(gaps), 1e-3), 1, 60))
+
+
+def _figures(result: SessionResult, ious: list[float]) -> dict[str, float | int | str]:
+    last = result.progress[-1]
+    figures: dict[str, float | int | str] = {
+        "frames": result.frames,
+        "frames_with_person": result.frames_with_person,
+        "frames_dropped": last.frames_dropped,
+        "keyframes": last.keyframes,
+        "iterations": result.snapshot.iterations,
+        "fit_wall_s": round(result.fit_wall_s, 2),
+        "iterations_per_s": round(last.iterations / max(result.fit_wall_s, 1e-9), 2),
+        "steps_skipped": result.skipped_steps,
+        "ended": result.reason,
+    }
+    if last.psnr_db is not None:
+        figures["psnr_held_out_db"] = round(last.psnr_db, 2)
+    if ious:
+        figures |= {"mask_iou_median": round(float(np.median(ious)), 4), "mask_iou_worst": round(float(np.min(ious)), 4)}
+    return figures
+
+
+def _curves(result: SessionResult) -> dict[str, Curve]:
+    time_s = [p.elapsed_s for p in result.progress]
+    measured = [p for p in result.progress if p.psnr_db is not None]
+    confidence = [(r.stamp_ns * 1e-9, r.confidence) for r in result.recording.frames]
+    start_s = confidence[0][0]
+    return {
+        "Loss": Curve(time_s, {"weighted sum": [p.loss for p in result.progress]}, "wall time [s]", "loss"),
+        "Held-back keyframes": Curve(
+            [p.elapsed_s for p in measured], {"PSNR": [float(p.psnr_db or 0) for p in measured]}, "wall time [s]", "PSNR [dB]"
+        ),
+        "Speed": Curve(
+            time_s,
+            {"iterations/s": [p.iterations_per_s for p in result.progress], "frames/s": [p.frames_per_s for p in result.progress]},
+            "wall time [s]",
+            "per second",
+        ),
+        "Tracking confidence": Curve(
+            [t - start_s for t, _ in confidence], {"confidence": [c for _, c in confidence]}, "stream time [s]", "confidence"
+        ),
+    }  # fmt: skip

@@ -1,0 +1,71 @@
+"""What a session says while it runs. Progress bar, ROS status, log and tests all read this one stream."""
+
+from dataclasses import dataclass
+
+from fmgs_core.avatar.snapshot import AvatarSnapshot
+from fmgs_core.tracking.tracker import TrackingStatus
+
+
+@dataclass(frozen=True)
+class SourceOpened:
+    name: str
+    width: int
+    height: int
+    fps: float | None
+    length: int | None
+    focal_px: float
+    focal_is_estimated: bool
+
+
+@dataclass(frozen=True)
+class FrameTracked:
+    index: int
+    """Frames taken from the source so far, from 0."""
+    stamp_ns: int
+    status: TrackingStatus
+    confidence: float
+    flip_corrected: bool
+
+
+@dataclass(frozen=True)
+class StatusChanged:
+    """The person was found, lost, or found again."""
+
+    stamp_ns: int
+    before: TrackingStatus
+    after: TrackingStatus
+
+
+@dataclass(frozen=True)
+class Progress:
+    elapsed_s: float
+    frames: int
+    """Frames looked at."""
+    frames_dropped: int
+    frames_per_s: float
+    iterations: int
+    iterations_per_s: float
+    keyframes: int
+    loss: float
+    """Mean weighted sum since the last event; NaN before the first step."""
+    psnr_db: float | None
+    """On held-back keyframes; None while there are none."""
+
+
+@dataclass(frozen=True)
+class SnapshotTaken:
+    snapshot: AvatarSnapshot
+
+
+@dataclass(frozen=True)
+class Warned:
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    reason: str
+    """Why it ended: the stream did, the budget was spent, the user asked, or what broke."""
+
+
+Event = SourceOpened | FrameTracked | StatusChanged | Progress | SnapshotTaken | Warned | Finished

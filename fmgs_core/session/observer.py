@@ -1,0 +1,67 @@
+"""From a frame to what is known of it: prior maps, body state, and the template's own maps where the prior has none."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from fmgs_core.body.template import BodyModel
+from fmgs_core.priors import Prior
+from fmgs_core.priors.template import template_maps
+from fmgs_core.session.recording import StageTimes
+from fmgs_core.tracking.tracker import TrackedBody, TrackingStatus
+from fmgs_core.types import Frame, PriorMaps
+
+
+class PoseSource(Protocol):
+    """Whatever says how the body stands in a frame: the tracker, or poses known beforehand."""
+
+    def update(self, frame: Frame, maps: PriorMaps) -> TrackedBody: ...
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One frame with everything that was found in it."""
+
+    index: int
+    frame: Frame
+    maps: PriorMaps
+    tracked: TrackedBody
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the avatar may learn from it."""
+        return self.tracked.status is TrackingStatus.TRACKING and self.maps.mask is not None and self.tracked.state is not None
+
+
+class Observer:
+    """Prior, tracker and template maps in a row, one frame at a time."""
+
+    def __init__(self, body: BodyModel, prior: Prior, poses: PoseSource, *, use_template: bool, times: StageTimes):
+        self._body, self._prior, self._poses = body, prior, poses
+        self._use_template, self._times = use_template, times
+        self._count = 0
+
+    def observe(self, frame: Frame) -> Observation:
+        with self._times.measured("prior"):
+            maps = self._prior.predict(frame)
+        with self._times.measured("tracker"):
+            tracked = self._poses.update(frame, maps)
+        if self._use_template and tracked.state is not None and maps.mask is not None and _lacks_geometry(maps):
+            with self._times.measured("template maps"):
+                maps = _completed(maps, template_maps(self._body, tracked.state, frame.camera))
+        self._count += 1
+        return Observation(self._count - 1, frame, maps, tracked)
+
+
+def _lacks_geometry(maps: PriorMaps) -> bool:
+    return maps.normal is None and maps.depth is None and maps.labels is None
+
+
+def _completed(maps: PriorMaps, template: PriorMaps) -> PriorMaps:
+    return replace(
+        maps,
+        normal=template.normal,
+        depth=template.depth,
+        labels=template.labels,
+        label_set=template.label_set,
+        geometry_trust=template.geometry_trust,
+    )

@@ -1,0 +1,77 @@
+"""What is kept of a run for its pictures and figures."""
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fmgs_core.tracking.tracker import TrackedBody
+from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
+
+JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """One frame of the stream as it was tracked when it came. Picture and mask are compressed."""
+
+    index: int
+    stamp_ns: int
+    camera: Camera
+    jpeg: bytes
+    mask_png: bytes | None
+    state: BodyState | None
+    confidence: float
+
+    def rgb(self) -> UInt8[np.ndarray, "h w 3"]:
+        return cv2.cvtColor(cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def mask(self) -> Float[np.ndarray, "h w"] | None:
+        if self.mask_png is None:
+            return None
+        return cv2.imdecode(np.frombuffer(self.mask_png, np.uint8), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+
+
+class Recording:
+    """At most `capacity` frames, evenly spread over the stream however long it gets."""
+
+    def __init__(self, capacity: int):
+        self._capacity, self._stride = capacity, 1
+        self.frames: list[FrameRecord] = []
+
+    def add(self, index: int, frame: Frame, maps: PriorMaps, tracked: TrackedBody) -> None:
+        if index % self._stride:
+            return
+        self.frames.append(_record(index, frame, maps, tracked))
+        if len(self.frames) > self._capacity:
+            self._stride *= 2
+            self.frames = [f for f in self.frames if f.index % self._stride == 0]
+
+
+def _record(index: int, frame: Frame, maps: PriorMaps, tracked: TrackedBody) -> FrameRecord:
+    bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
+    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    mask = None if maps.mask is None else cv2.imencode(".png", np.rint(maps.mask * 255).astype(np.uint8))[1].tobytes()
+    return FrameRecord(index, frame.stamp_ns, frame.camera, jpeg, mask, tracked.state, tracked.confidence)
+
+
+class StageTimes:
+    """Wall milliseconds by stage. Each stage belongs to one thread, so the lists need no lock."""
+
+    def __init__(self):
+        self._ms: defaultdict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def measured(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._ms[stage].append(1e3 * (time.perf_counter() - start))
+
+    def medians(self) -> dict[str, float]:
+        return {stage: statistics.median(values) for stage, values in self._ms.items() if values}

@@ -1,0 +1,294 @@
+"""One online fit from the first frame to the last training step."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fmgs_core.avatar.model import Avatar
+from fmgs_core.avatar.snapshot import AvatarSnapshot
+from fmgs_core.body.template import BodyModel
+from fmgs_core.concurrency import Cadence
+from fmgs_core.config import Pace, SessionConfig
+from fmgs_core.priors import Prior
+from fmgs_core.session.events import Event, Finished, FrameTracked, Progress, SnapshotTaken, SourceOpened, StatusChanged, Warned
+from fmgs_core.session.observer import Observation, Observer, PoseSource
+from fmgs_core.session.recording import Recording, StageTimes
+from fmgs_core.stream.source import FrameSource, SourceError
+from fmgs_core.tracking.tracker import TrackingStatus
+from fmgs_core.training.trainer import Trainer
+from fmgs_core.types import BodyState, Camera, Frame
+
+
+class NobodyFound(RuntimeError):
+    """The stream ended and no frame showed a person well enough to learn from."""
+
+
+@dataclass(frozen=True)
+class SessionResult:
+    """What a finished session leaves."""
+
+    avatar: Avatar
+    snapshot: AvatarSnapshot
+    states: dict[int, BodyState]
+    """Body state by stamp: refined where the frame is a keyframe, as tracked elsewhere (with the final shape)."""
+    recording: Recording
+    progress: list[Progress]
+    timings_ms: dict[str, float]
+    """Median wall milliseconds by stage."""
+    frames: int
+    frames_with_person: int
+    fit_wall_s: float
+    """From the first frame to the last training step."""
+    skipped_steps: int
+    warnings: list[str]
+    reason: str
+
+
+class Session:
+    """Reads a source, tracks the person, trains the avatar, and says what happens in events.
+
+    Args:
+        source: open; closing it is the caller's.
+        prior, poses: give maps and body states of each frame; `poses` is the tracker or poses known beforehand.
+        on_event: called from the thread that runs the session, in order.
+        resume: go on from this avatar instead of from nothing.
+        stop: setting it ends the session cleanly after the step under way.
+        clock_s: seconds, for budget and beats.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        prior: Prior,
+        poses: PoseSource,
+        body: BodyModel,
+        config: SessionConfig,
+        on_event: Callable[[Event], None] = lambda event: None,
+        *,
+        resume: AvatarSnapshot | None = None,
+        stop: threading.Event | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ):
+        self._source, self._body, self._config = source, body, config
+        self._on_event, self._clock_s = on_event, clock_s
+        self._stop = stop or threading.Event()
+        self._times = StageTimes()
+        self._observer = Observer(body, prior, poses, use_template=config.template_maps, times=self._times)
+        self._recording = Recording(config.recorded_frames)
+        self._trainer = None if resume is None else Trainer(resume.avatar(body), config.trainer)
+        self._resumed_iterations = 0 if resume is None else resume.iterations
+        self._resumed_frames = 0 if resume is None else resume.frames_seen
+        self._tracked: dict[int, tuple[BodyState, Camera]] = {}
+        self._frames = self._usable_frames = 0
+        self._status = TrackingStatus.SEARCHING
+        self._loss = _RunningMean()
+        self._progress: list[Progress] = []
+        self._warnings: list[str] = []
+
+    def run(self, pace: Pace) -> SessionResult:
+        """Blocks until the stream and its training are over, the budget is spent, or stop is set.
+
+        Raises:
+            NobodyFound: there was nothing to learn from.
+        """
+        self._start_s = self._clock_s()
+        self._progress_beat = Cadence(self._config.progress_every_s, self._clock_s)
+        self._save_beat = Cadence(self._config.save_every_s, self._clock_s)
+        reason = self._run_all() if pace is Pace.ALL else self._run_live()
+        fit_wall_s = self._clock_s() - self._start_s
+        if self._trainer is None or self._trainer.newest is None:
+            raise NobodyFound(
+                f"{self._source.name}: {self._frames} frames looked at, a person to learn from in none ({reason})"
+            )
+        self._report_progress()
+        snapshot = self._snapshot()
+        self._emit(SnapshotTaken(snapshot))
+        self._emit(Finished(reason))
+        return self._result(snapshot, fit_wall_s, reason)
+
+    def warn(self, message: str) -> None:
+        """Passes on what a stage has to say to the user; sources take it as their on_warning."""
+        self._warnings.append(message)
+        self._emit(Warned(message))
+
+    # -- the two paces
+
+    def _run_all(self) -> str:
+        reason = "the stream ended"
+        while not self._stop.is_set():
+            try:
+                frame = self._source.read()
+            except (ValueError, SourceError) as error:
+                reason = f"the source broke: {error}"
+                self.warn(reason)
+                break
+            if frame is None:
+                break
+            self._take(self._observe(frame))
+            self._train(self._config.iterations_per_frame)
+        self._train(self._config.final_iterations)
+        return "stopped by the user" if self._stop.is_set() else reason
+
+    def _run_live(self) -> str:
+        observed: queue.SimpleQueue[Observation | BaseException | None] = queue.SimpleQueue()
+        watcher = threading.Thread(target=self._watch, args=(observed,), name="fmgs-observer", daemon=True)
+        watcher.start()
+        reason, watching = "the budget was spent", True
+        try:
+            while not self._stop.is_set() and self._clock_s() - self._start_s < self._config.budget_s:
+                waits = self._trainer is None or self._trainer.newest is None
+                if watching:
+                    watching = self._drain(observed, wait_s=0.1 if waits else 0.0)
+                elif waits:
+                    reason = "the stream ended"
+                    break
+                self._train(1)
+        finally:
+            stopped_by_user = self._stop.is_set()
+            self._stop.set()
+            watcher.join()
+        return "stopped by the user" if stopped_by_user else reason
+
+    def _watch(self, observed: queue.SimpleQueue) -> None:
+        """Capture, prior and tracker: never waits for training, takes the newest frame each time."""
+        try:
+            while not self._stop.is_set() and not self._source.ended:
+                frame = self._source.read_latest(self._config.max_frame_age_s)
+                if frame is not None:
+                    observed.put(self._observe(frame))
+            observed.put(None)
+        except BaseException as error:  # handed over whole: the session's thread decides what it means
+            observed.put(error)
+
+    def _drain(self, observed: queue.SimpleQueue, wait_s: float) -> bool:
+        """Takes in everything observed so far; False once the stream is over."""
+        while True:
+            try:
+                item = observed.get(timeout=wait_s) if wait_s else observed.get_nowait()
+            except queue.Empty:
+                return True
+            if item is None:
+                return False
+            if isinstance(item, ValueError | SourceError):
+                self.warn(f"the source broke: {item}")
+                return False
+            if isinstance(item, BaseException):
+                raise item
+            self._take(item)
+
+    # -- one frame, one step
+
+    def _observe(self, frame: Frame) -> Observation:
+        if self._frames == 0:
+            camera = frame.camera
+            self._emit(SourceOpened(self._source.name, camera.width, camera.height, self._source.fps, self._source.length,
+                                    float(camera.K[0, 0]), self._source.camera_is_estimated))  # fmt: skip
+        self._frames += 1
+        return self._observer.observe(frame)
+
+    def _take(self, seen: Observation) -> None:
+        """Into the record and, when it shows the person, into the memory."""
+        tracked = seen.tracked
+        if tracked.status is not self._status:
+            self._emit(StatusChanged(seen.frame.stamp_ns, self._status, tracked.status))
+            self._status = tracked.status
+        self._emit(FrameTracked(seen.index, seen.frame.stamp_ns, tracked.status, tracked.confidence, tracked.flip_corrected))
+        self._recording.add(seen.index, seen.frame, seen.maps, tracked)
+        if not seen.is_usable:
+            return
+        assert tracked.state is not None
+        self._usable_frames += 1
+        self._tracked[seen.frame.stamp_ns] = (tracked.state, seen.frame.camera)
+        with self._times.measured("keyframe"):
+            if self._trainer is None:
+                self._trainer = Trainer(Avatar(self._body, tracked.state.betas), self._config.trainer)
+            if tracked.inflation is not None and not self._trainer.schedule.learns_geometry:
+                self._trainer.avatar.set_surface_offset(torch.from_numpy(np.asarray(tracked.inflation, np.float32)))
+            self._trainer.add(seen.frame, seen.maps, tracked.state)
+
+    def _train(self, steps: int) -> None:
+        trainer = self._trainer
+        if trainer is None or trainer.newest is None:
+            return
+        for _ in range(steps):
+            if self._stop.is_set():
+                return
+            with self._times.measured("training step"):
+                report = trainer.step()
+            self._loss.add(sum(report.losses.values()))
+            if report.skipped and trainer.skipped_steps in (1, 10, 100, 1000):
+                self.warn(f"{trainer.skipped_steps} training step(s) left out: a gradient was not finite")
+            if self._progress_beat.due():
+                self._report_progress()
+            if self._save_beat.due():
+                self._emit(SnapshotTaken(self._snapshot()))
+
+    # -- what is said and left
+
+    def _emit(self, event: Event) -> None:
+        self._on_event(event)
+
+    def _report_progress(self) -> None:
+        assert self._trainer is not None
+        elapsed_s = max(self._clock_s() - self._start_s, 1e-9)
+        last = self._progress[-1] if self._progress else None
+        span_s = elapsed_s - (last.elapsed_s if last else 0.0)
+        progress = Progress(
+            elapsed_s=elapsed_s,
+            frames=self._frames,
+            frames_dropped=self._source.dropped,
+            frames_per_s=(self._frames - (last.frames if last else 0)) / max(span_s, 1e-9),
+            iterations=self._trainer.iterations,
+            iterations_per_s=(self._trainer.iterations - (last.iterations if last else 0)) / max(span_s, 1e-9),
+            keyframes=len(self._trainer.memory),
+            loss=self._loss.take(),
+            psnr_db=self._trainer.held_out_psnr(),
+        )
+        self._progress.append(progress)
+        self._emit(progress)
+
+    def _snapshot(self) -> AvatarSnapshot:
+        assert self._trainer is not None
+        return AvatarSnapshot.of(
+            self._trainer.avatar,
+            self._resumed_iterations + self._trainer.iterations,
+            self._resumed_frames + self._usable_frames,
+        )
+
+    def _result(self, snapshot: AvatarSnapshot, fit_wall_s: float, reason: str) -> SessionResult:
+        assert self._trainer is not None
+        return SessionResult(
+            avatar=self._trainer.avatar,
+            snapshot=snapshot,
+            states=self._trainer.final_states(self._tracked),
+            recording=self._recording,
+            progress=self._progress,
+            timings_ms=self._times.medians(),
+            frames=self._frames,
+            frames_with_person=self._usable_frames,
+            fit_wall_s=fit_wall_s,
+            skipped_steps=self._trainer.skipped_steps,
+            warnings=self._warnings,
+            reason=reason,
+        )
+
+
+class _RunningMean:
+    """Mean of what was added since it was last taken."""
+
+    def __init__(self):
+        self._sum, self._count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self._sum += value
+        self._count += 1
+
+    def take(self) -> float:
+        mean = self._sum / self._count if self._count else float("nan")
+        self._sum, self._count = 0.0, 0
+        return mean

@@ -1,0 +1,1 @@
+"""Online training: losses, their routing, the keyframe memory, the schedule, and the trainer that runs them."""

@@ -1,0 +1,201 @@
+"""The memory of the stream: person crops with their learnable poses, kept within a budget by how much they add."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from fmgs_core.body.template import BodyModel
+from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
+
+CROP_MARGIN = 0.08  # of the person's box, so that the silhouette's outside is seen too
+NUM_DESCRIPTOR_JOINTS = 22  # the body without hands and face
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """How many keyframes are remembered, and how large they are."""
+
+    budget: int = 120
+    """Training keyframes kept; about 0.5 MB each."""
+    held_out: int = 6
+    """Keyframes kept apart to measure the avatar on, never trained on."""
+    held_out_every: int = 12
+    """Every so many new frames go to the held-out set until it is full, then replace its most redundant one."""
+    crop_max_px: int = 448
+    """Person crops are shrunk to this longest side."""
+    min_novelty_m: float = 0.004
+    """A frame whose joints are all this close to a remembered one (RMS, camera axes, root-aligned) adds nothing."""
+
+    def __post_init__(self):
+        for name, least in (("budget", 2), ("held_out", 0), ("held_out_every", 2), ("crop_max_px", 32), ("min_novelty_m", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"MemoryConfig.{name}: expected at least {least}, got {getattr(self, name)}")
+
+
+@dataclass
+class Keyframe:
+    """A person crop with what the priors say of it. The pose is a parameter; everything else stays as it was seen."""
+
+    stamp_ns: int
+    camera: Camera
+    rgb: UInt8[np.ndarray, "h w 3"]
+    mask: Float[Tensor, "h w"]
+    maps: PriorMaps
+    descriptor: Float[np.ndarray, "22 3"]
+    pose: Float[Tensor, "J 3"]
+    transl: Float[Tensor, "3"]
+    visits: int = 0
+    optimizer: torch.optim.Optimizer | None = field(default=None, repr=False)
+
+    def picture(self) -> Float[Tensor, "h w 3"]:
+        return torch.from_numpy(self.rgb).float() / 255
+
+
+def person_box(mask: Float[np.ndarray, "h w"], joints_px: Float[np.ndarray, "n 2"]) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the mask and the body's joints together, with a margin, inside the picture."""
+    height, width = mask.shape
+    rows, columns = np.nonzero(mask > 0.5)
+    points = np.concatenate([np.stack([columns, rows], -1), joints_px[np.isfinite(joints_px).all(1)]])
+    if not len(points):
+        return 0, 0, width, height
+    low, high = points.min(0), points.max(0) + 1
+    pad = CROP_MARGIN * (high - low).max() + 4
+    x0, y0 = np.clip(np.floor(low - pad), 0, (width - 1, height - 1)).astype(int)
+    x1, y1 = np.clip(np.ceil(high + pad), (x0 + 1, y0 + 1), (width, height)).astype(int)
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def _resized(picture: np.ndarray, size: tuple[int, int], smooth: bool) -> np.ndarray:
+    if (picture.shape[1], picture.shape[0]) == size:
+        return np.ascontiguousarray(picture)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_NEAREST)
+
+
+def _compact(values: np.ndarray) -> np.ndarray:
+    """Half precision is finer than any prior is right, and a memory of a hundred keyframes should not take a gigabyte."""
+    return values.astype(np.float16) if values.ndim == 3 or values.dtype == np.float64 else values
+
+
+def make_keyframe(
+    frame: Frame, maps: PriorMaps, state: BodyState, joints: Float[np.ndarray, "J 3"], crop_max_px: int
+) -> Keyframe:
+    """Cuts the person out of a frame.
+
+    Args:
+        maps: must hold a mask.
+        joints: the posed joints in the world [m].
+    """
+    if maps.mask is None:
+        raise ValueError("keyframe: expected prior maps with a person mask, got none")
+    x0, y0, x1, y1 = person_box(maps.mask, frame.camera.project(joints))
+    shrink = min(1.0, crop_max_px / max(x1 - x0, y1 - y0))
+    size = (max(1, round((x1 - x0) * shrink)), max(1, round((y1 - y0) * shrink)))
+    smooth = {"mask": True, "normal": False, "depth": False, "labels": False}
+    cut = {
+        name: _resized(value[y0:y1, x0:x1], size, smooth[name]) for name in smooth if (value := getattr(maps, name)) is not None
+    }
+    return Keyframe(
+        stamp_ns=frame.stamp_ns,
+        camera=frame.camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*size),
+        rgb=_resized(frame.rgb[y0:y1, x0:x1], size, smooth=True),
+        mask=torch.from_numpy(cut["mask"].astype(np.float32, copy=False)),
+        maps=replace(maps, keypoints=None, **{name: _compact(value) for name, value in cut.items()}),
+        descriptor=pose_descriptor(joints, frame.camera),
+        pose=torch.from_numpy(state.pose.copy()),
+        transl=torch.from_numpy(state.transl.copy()),
+    )
+
+
+def pose_descriptor(joints: Float[np.ndarray, "J 3"], camera: Camera) -> Float[np.ndarray, "22 3"]:
+    """Root-aligned joints in camera axes [m]: two frames look alike exactly when these are close, by yaw or by pose."""
+    n = min(NUM_DESCRIPTOR_JOINTS, len(joints))
+    return (joints[:n] - joints[0]) @ camera.T_camera_world[:3, :3].T
+
+
+class KeyframeMemory:
+    """At most `budget` keyframes. When it is full, one of the closest pair goes, so that coverage only grows."""
+
+    def __init__(self, budget: int):
+        self._budget = budget
+        self._keyframes: list[Keyframe] = []
+        self._distance = np.full((budget + 1, budget + 1), np.inf)
+
+    def __len__(self) -> int:
+        return len(self._keyframes)
+
+    def __getitem__(self, index: int) -> Keyframe:
+        return self._keyframes[index]
+
+    def __iter__(self) -> Iterator[Keyframe]:
+        return iter(self._keyframes)
+
+    def distances(self, descriptor: Float[np.ndarray, "22 3"]) -> Float[np.ndarray, " n"]:
+        """RMS joint distance [m] to every keyframe."""
+        if not self._keyframes:
+            return np.zeros(0)
+        others = np.stack([k.descriptor for k in self._keyframes])
+        return np.sqrt(((others - descriptor) ** 2).sum(-1).mean(-1))
+
+    def novelty(self, descriptor: Float[np.ndarray, "22 3"]) -> float:
+        """Distance to the nearest keyframe [m]; infinite for the first."""
+        return float(self.distances(descriptor).min(initial=np.inf))
+
+    def add(self, keyframe: Keyframe) -> Keyframe | None:
+        """Remembers a keyframe; returns the one that had to go, if any (never the new one)."""
+        n = len(self._keyframes)
+        self._distance[n, :n] = self._distance[:n, n] = self.distances(keyframe.descriptor)
+        self._keyframes.append(keyframe)
+        if n < self._budget:
+            return None
+        return self._drop(self._most_redundant())
+
+    def _most_redundant(self) -> int:
+        """Of the closest pair without the newest, the one whose second neighbour is nearer; ties go to the older."""
+        old = self._distance[: self._budget, : self._budget]
+        a, b = np.unravel_index(int(old.argmin()), old.shape)
+        second = np.sort(old[[a, b]], axis=1)[:, 1]
+        return int(a if second[0] <= second[1] else b)
+
+    def _drop(self, index: int) -> Keyframe:
+        keep = [i for i in range(len(self._keyframes)) if i != index]
+        self._distance[: len(keep), : len(keep)] = self._distance[np.ix_(keep, keep)]
+        self._distance[len(keep) :, :] = self._distance[:, len(keep) :] = np.inf
+        return self._keyframes.pop(index)
+
+
+def reanchored(
+    body: BodyModel,
+    betas: Float[np.ndarray, " B"],
+    transl: Float[np.ndarray, "3"],
+    new_betas: Float[np.ndarray, " B"],
+    camera: Camera,
+) -> Float[np.ndarray, "3"]:
+    """Translation that keeps a person where the picture shows it when the shape changes: a body that grows by a factor
+    moves away from the camera by the same factor (height and depth are one unobservable number)."""
+    scale = body.height(new_betas) / body.height(betas)
+    T = camera.T_camera_world
+    camera_root = scale * (T[:3, :3] @ (root_joint(body, betas) + transl) + T[:3, 3])
+    world_root = T[:3, :3].T @ (camera_root - T[:3, 3])
+    return (world_root - root_joint(body, new_betas)).astype(np.float32)
+
+
+def root_joint(body: BodyModel, betas: Float[np.ndarray, " B"]) -> Float[np.ndarray, "3"]:
+    """Rest position of joint 0 [m]."""
+    weights = body.J_regressor[0]
+    return np.asarray(weights @ (body.v_template + body.shapedirs @ betas)).ravel()
+
+
+def face_neighbors(faces: Int[np.ndarray, "K 3"]) -> Int[np.ndarray, "K 3"]:
+    """The face across each edge; a border edge gives the face itself."""
+    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    order = np.lexsort(edges.T)
+    same = (edges[order][1:] == edges[order][:-1]).all(1)
+    a, b = order[:-1][same], order[1:][same]
+    neighbors = np.repeat(np.arange(len(faces)), 3)
+    neighbors[a], neighbors[b] = b // 3, a // 3
+    return neighbors.reshape(-1, 3)
