@@ -1,5 +1,6 @@
 """Camera devices (webcams, V4L2) through OpenCV."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,9 @@ class CameraSource(LiveSource):
 
 
 def _device_pictures(device: int | str, config: SourceConfig) -> Pictures:
+    # Asked first, because OpenCV's own answer to a missing device is noise on stderr from every backend it tries.
+    if sys.platform == "linux" and not Path(f"/dev/video{device}" if isinstance(device, int) else device).exists():
+        raise SourceError(f"camera {device}: expected a camera of this machine, got none; {_present()}")
     capture = cv2.VideoCapture(device)
     try:
         if not capture.isOpened():

@@ -1,0 +1,1 @@
+"""Avatars and views as files that other programs open."""

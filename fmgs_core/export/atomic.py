@@ -1,0 +1,31 @@
+"""Files that appear under their name only when they are complete."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def part_path(path: Path) -> Path:
+    """Where a file is written until it is complete: beside it, hidden, with the same suffix."""
+    return path.with_name(f".{path.stem}.part{path.suffix}")
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path, None, None]:
+    """A path to write to; it takes the name `path` when the block ends, and is removed when the block fails.
+
+    Raises:
+        ValueError: the folder of `path` does not exist.
+    """
+    check_folder(path)
+    part = part_path(path)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: expected a file name in an existing folder, got folder {path.parent} that does not exist")
