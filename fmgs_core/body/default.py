@@ -5,7 +5,7 @@ from importlib.resources import as_file, files
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 from fmgs_core.body.template import BodyModel
 
@@ -33,7 +33,7 @@ def default_body() -> BodyModel:
             v_template=v_template,
             shapedirs=data["shapedirs"],
             exprdirs=data["exprdirs"],
-            faces=data["faces"],
+            faces=data["faces"].astype(np.int64),
             parents=parents,
             J_regressor=scipy.sparse.csr_matrix(regressor, shape=(len(parents), len(v_template))),
             skin_weights=_dense_weights(data["skin_idx"], data["skin_w"], len(parents)),
@@ -41,12 +41,12 @@ def default_body() -> BodyModel:
             face_part=_with_cavities(data["face_part"], part_names, data["uv"][data["uv_faces"]]),
             part_names=part_names,
             uv=data["uv"],
-            uv_faces=data["uv_faces"],
+            uv_faces=data["uv_faces"].astype(np.int64),
         )
 
 
 def _dense_weights(
-    index: Int[np.ndarray, "V 4"], weight: Float[np.ndarray, "V 4"], num_joints: int
+    index: UInt8[np.ndarray, "V 4"], weight: Float[np.ndarray, "V 4"], num_joints: int
 ) -> Float[np.ndarray, "V J"]:
     dense = np.zeros((len(index), num_joints), dtype=np.float64)
     np.add.at(dense, (np.arange(len(index))[:, None], index), weight)

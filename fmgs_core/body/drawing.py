@@ -42,7 +42,8 @@ def draw_mesh(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"],
 
 def _projected(vertices: Float[np.ndarray, "V 3"], camera: Camera) -> tuple[Float[np.ndarray, "V 2"], Float[np.ndarray, " V"]]:
     """Pixel coordinates and camera z; z is 0 where the vertex cannot be drawn."""
-    p = vertices @ camera.T_camera_world[:3, :3].T + camera.T_camera_world[:3, 3]
+    with np.errstate(invalid="ignore", over="ignore"):
+        p = vertices @ camera.T_camera_world[:3, :3].T + camera.T_camera_world[:3, 3]
     drawable = np.isfinite(p).all(1) & (p[:, 2] >= NEAR_M)
     p[~drawable] = (0.0, 0.0, 1.0)
     pixels = (p @ camera.K.T)[:, :2] / p[:, 2:]

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+import scipy.sparse
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -149,8 +150,10 @@ def _tensors(state: BodyState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return betas, pose, transl, expression
 
 
-def _regressed(regressor, directions: Float[np.ndarray, "V 3 N"]) -> Float[np.ndarray, "J 3 N"]:
-    return (regressor @ directions.reshape(len(directions), -1)).reshape(-1, *directions.shape[1:])
+def _regressed(regressor: scipy.sparse.csr_matrix, directions: Float[np.ndarray, "V 3 N"]) -> Float[np.ndarray, "J 3 N"]:
+    V, _, N = directions.shape
+    flat = regressor @ directions.reshape(V, 3 * N)
+    return flat.reshape(len(flat), 3, N)
 
 
 def _displaced(points: Tensor, directions: Tensor, coefficients: Tensor) -> Tensor:
