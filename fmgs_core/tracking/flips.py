@@ -1,0 +1,120 @@
+"""Left/right mistakes of the detector, found before solving by comparison with where the body was predicted to be.
+
+A detector that sees a back as a front exchanges all sides and mirrors the depth; in profile it may exchange the legs only.
+Errors are compared without solving, in units of plausible noise and clipped, so that one wild landmark decides nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from fmgs_core.tracking.detection import Detection, unit
+from fmgs_core.tracking.landmarks import LandmarkTable
+
+ALL, LEGS, BELOW_HIPS = list(range(33)), list(range(23, 33)), list(range(25, 33))
+LEG_BONES = {23, 24, 25, 26, 29, 30}
+
+PIXEL_NOISE_HEIGHTS, DIRECTION_NOISE, CLIP = 0.03, 0.35, 9.0
+# A detection is doubted from the first cost on, and changed when a hypothesis costs less than that share of it.
+DOUBT_ALL, SHARE_ALL, DOUBT_LEGS, SHARE_LEGS = 40.0, 0.55, 12.0, 0.5
+MAX_RUN_ALL, MAX_RUN_LEGS = 4, 3
+FACE_SEEN = 0.7
+# Nobody who shows the detector a face has turned further; at 120 degrees it still sees one.
+MAX_YAW_WITH_FACE_RAD = np.radians(140)
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectedLandmarks:
+    """The landmarks of a predicted body."""
+
+    pixels: Float[np.ndarray, "L 2"]
+    points: Float[np.ndarray, "L 3"]
+    height_px: float
+
+
+@dataclass(frozen=True, eq=False)
+class FlipVerdict:
+    detection: Detection
+    corrected: bool
+    lost: bool
+    """Too many corrections in a row: then the prediction is what is wrong, and tracking should start over."""
+
+
+class FlipGuard:
+    """Corrects one frame's detection; counts how often in a row it did so."""
+
+    def __init__(self, table: LandmarkTable):
+        self._table = table
+        self.reset()
+
+    def reset(self) -> None:
+        self._run_all = self._run_legs = 0
+
+    def first(self, detection: Detection, face_score: float | None) -> FlipVerdict:
+        """Without a prediction only a face can tell: one seen on a body that should face away means the sides are wrong."""
+        self.reset()
+        if _sees_face(face_score) and abs(detection.yaw) > MAX_YAW_WITH_FACE_RAD:
+            return FlipVerdict(detection.exchanged(ALL, mirror_depth=True), corrected=True, lost=False)
+        return FlipVerdict(detection, corrected=False, lost=False)
+
+    def check(self, detection: Detection, expected: ExpectedLandmarks, face_score: float | None) -> FlipVerdict:
+        """Whole-body hypotheses first; the legs alone are looked at only when none of them was taken."""
+        best = self._best_whole(detection, expected, _sees_face(face_score))
+        self._run_all = self._run_all + 1 if best is not detection else 0
+        if self._run_all > MAX_RUN_ALL:
+            self.reset()
+            return FlipVerdict(detection, corrected=False, lost=True)
+        if best is detection:
+            best = self._best_legs(detection, expected)
+        return FlipVerdict(best, corrected=best is not detection, lost=False)
+
+    def _best_whole(self, detection: Detection, expected: ExpectedLandmarks, face: bool) -> Detection:
+        cost = self._cost(detection, expected)
+        if cost <= DOUBT_ALL:
+            return detection
+        best, best_cost = detection, SHARE_ALL * cost
+        for indices, mirror_depth in ((ALL, True), (LEGS, False), (ALL, False)):
+            hypothesis = detection.exchanged(indices, mirror_depth=mirror_depth)
+            if face and abs(hypothesis.yaw) > MAX_YAW_WITH_FACE_RAD:
+                continue
+            hypothesis_cost = self._cost(hypothesis, expected)
+            if hypothesis_cost < best_cost:
+                best, best_cost = hypothesis, hypothesis_cost
+        return best
+
+    def _best_legs(self, detection: Detection, expected: ExpectedLandmarks) -> Detection:
+        cost = self._leg_cost(detection, expected)
+        hypothesis = detection.exchanged(BELOW_HIPS)
+        doubtful = cost > DOUBT_LEGS and self._leg_cost(hypothesis, expected) < SHARE_LEGS * cost
+        swap = doubtful and self._run_legs < MAX_RUN_LEGS
+        self._run_legs = self._run_legs + 1 if swap else 0
+        return hypothesis if swap else detection
+
+    def _cost(self, detection: Detection, expected: ExpectedLandmarks) -> float:
+        landmarks, bones = self._errors(detection, expected)
+        return float(landmarks.sum() + bones.sum())
+
+    def _leg_cost(self, detection: Detection, expected: ExpectedLandmarks) -> float:
+        landmarks, bones = self._errors(detection, expected)
+        start, end = self._table.bones_detected.T
+        in_leg = np.isin(start, list(LEG_BONES)) & (end >= 25)
+        return float(landmarks[self._table.detected >= 25].sum() + 0.5 * bones[in_leg].sum())
+
+    def _errors(
+        self, detection: Detection, expected: ExpectedLandmarks
+    ) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " K"]]:
+        table = self._table
+        visibility = np.where(detection.visibility > 0, detection.visibility.clip(0.05), 0.0)
+        offset = (detection.pixels[table.detected] - expected.pixels) / (PIXEL_NOISE_HEIGHTS * expected.height_px)
+        landmarks = visibility[table.detected] * table.weights * np.minimum((offset**2).sum(1), CLIP)
+        a, b = table.bones_detected.T
+        i, j = table.bones.T
+        turned = unit(detection.world[b] - detection.world[a]) - unit(expected.points[j] - expected.points[i])
+        bones = np.sqrt(visibility[a] * visibility[b]) * np.minimum((turned**2).sum(1) / DIRECTION_NOISE**2, CLIP)
+        return landmarks, bones
+
+
+def _sees_face(face_score: float | None) -> bool:
+    """The absence of a face proves nothing, so a low score is as good as none."""
+    return face_score is not None and face_score >= FACE_SEEN

@@ -1,0 +1,260 @@
+"""Follows one person through a stream: detector's landmarks and mask in, body state in the world frame out.
+
+Per frame: correct the detector's sides, predict, fit the landmarks, refine on the mask's contour, learn shape and clothing.
+Stature and depth cannot be told apart by one camera: give `subject_height_m` where metric depth matters.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+from jaxtyping import Float
+
+from fmgs_core.body.template import BodyModel
+from fmgs_core.tracking.anatomy import anatomy_of
+from fmgs_core.tracking.detection import Detection, along_viewing_ray, detection_of, landmark_terms
+from fmgs_core.tracking.flips import ExpectedLandmarks, FlipGuard, FlipVerdict
+from fmgs_core.tracking.history import ROOT_TURN_SHARE, TURN_SHARE, MotionHistory, no_prediction, world_pose
+from fmgs_core.tracking.initialisation import analytic_pose, initial_translation
+from fmgs_core.tracking.kinematics import NUM_JOINTS, BodyPose, posed_points, skeleton_of
+from fmgs_core.tracking.landmarks import landmark_table
+from fmgs_core.tracking.residuals import NEAR_M
+from fmgs_core.tracking.shape import ShapeBelief
+from fmgs_core.tracking.silhouette import MaskOutline, Silhouette, mask_outline
+from fmgs_core.tracking.so3 import log_so3
+from fmgs_core.tracking.solver import LandmarkTerms, Problem, Solution, solve
+from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
+
+# Above this cost the fit from the prediction sits in a wrong basin more often than not; the analytic pose is tried too.
+RETRY_COST = 150.0
+FIRST_ITERATIONS, ITERATIONS, CONTOUR_ITERATIONS = 30, 8, 3
+# Elbows, wrists, knees, ...: what is visible of a person that is fully in the picture.
+MAIN_JOINTS = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Settings of `BodyTracker`."""
+
+    subject_height_m: float | None = None
+    """Stature without shoes; None when unknown, then depth is off by the same share as the stature that is assumed."""
+    use_silhouette: bool = True
+    """Refine on the mask's contour and learn the inflation; costs about two thirds of the time."""
+    silhouette_rounds: int = 2
+    first_silhouette_rounds: int = 5
+    num_betas: int = 6
+    """How many shape coefficients are fitted; the others stay zero."""
+    pose_prior: float = 1.5
+    """Strength of the pose prior; 1 to 2 is good, 4 stiffens dancers, 0.05 loses the root's yaw."""
+    smoothness: float = 1.0
+    """Divides the temporal sigmas: 1.7 halves the jitter and lags more."""
+    max_jump_heights: float = 0.35
+    """Way of the trunk between frames at 15 Hz, in body heights, beyond which it is taken for somebody else."""
+    lost_after_frames: int = 5
+    """Frames in a row without a believable detection until the track counts as lost."""
+
+    def __post_init__(self):
+        if self.subject_height_m is not None and not 0.5 <= self.subject_height_m <= 2.5:
+            raise ValueError(f"TrackerConfig.subject_height_m: expected 0.5 to 2.5 m or None, got {self.subject_height_m}")
+        for name in ("silhouette_rounds", "first_silhouette_rounds", "num_betas", "lost_after_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"TrackerConfig.{name}: expected one or more, got {getattr(self, name)}")
+        for name in ("pose_prior", "smoothness", "max_jump_heights"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"TrackerConfig.{name}: expected a positive number, got {getattr(self, name)}")
+
+
+class TrackingStatus(Enum):
+    SEARCHING = "searching"
+    """Nobody has been seen yet."""
+    TRACKING = "tracking"
+    LOST = "lost"
+    """Somebody was there; the pose starts over when they come back, shape and clothing are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedBody:
+    """What is known of the person after one frame."""
+
+    state: BodyState | None
+    """World frame; on a frame that was not believed the last one is repeated, with confidence 0. None unless TRACKING."""
+    status: TrackingStatus
+    confidence: float
+    """In [0, 1]: mean visibility of the main joints, times 1 - median landmark error / 0.05 heights, times the mask's
+    overlap (0 at IoU 0.5, 1 from 0.85 on; 1 without a mask). Below 0.3 the state is better not learned from."""
+    flip_corrected: bool
+    """The detector's left and right were exchanged in this frame."""
+    inflation: Float[np.ndarray, " V"] | None
+    """Dressed surface above the body along the rest normals [m], float32; None before the first contour."""
+
+
+class BodyTracker:
+    """Causal; one `update` per frame, in order. About 10 ms a frame with the contour, 2 without, on one core.
+
+    Raises:
+        ValueError: the body is not one to which the MediaPipe landmarks are tied.
+    """
+
+    def __init__(self, body: BodyModel, config: TrackerConfig = TrackerConfig()):
+        self._body, self.config = body, config
+        num_betas = min(config.num_betas, body.shapedirs.shape[2])
+        self._num_betas = num_betas
+        self._skeleton = skeleton_of(body, num_betas)
+        self._table = landmark_table(body, num_betas)
+        self._anatomy = anatomy_of(body, config.pose_prior)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the person altogether, shape and clothing included."""
+        self._shape = ShapeBelief(self._body, self._num_betas, self.config.subject_height_m)
+        self._silhouette = Silhouette(self._body, self._skeleton, self._num_betas)
+        self._inflation: Float[np.ndarray, " V"] | None = None
+        self._flips = FlipGuard(self._table)
+        self._history = MotionHistory(self._skeleton, self.config.smoothness)
+        self._status, self._misses = TrackingStatus.SEARCHING, 0
+        self._last_state: BodyState | None = None
+        self._last_center: Float[np.ndarray, "2"] | None = None
+
+    def update(self, frame: Frame, maps: PriorMaps) -> TrackedBody:
+        """Raises ValueError when the keypoints are not MediaPipe's or the mask has not the picture's size."""
+        detection = detection_of(maps.keypoints)
+        if detection is None or self._is_somebody_else(detection, frame):
+            return self._missed()
+        verdict = self._unflipped(along_viewing_ray(detection, _intrinsics(frame.camera)), frame, maps.face_score)
+        fit = self._fit(verdict.detection, frame, maps.mask)
+        if fit is None:
+            return self._missed()
+        self._last_center = detection.center
+        self._remember(fit.solution, frame)
+        confidence = self._confidence(verdict.detection, fit, frame.camera)
+        return TrackedBody(self._last_state, self._status, confidence, verdict.corrected, self._inflation)
+
+    def _confidence(self, detection: Detection, fit: "_Fit", camera: Camera) -> float:
+        """As TrackedBody.confidence says."""
+        points = posed_points(self._table.points, self._skeleton, fit.solution.pose)
+        pixels = replace(camera, T_camera_world=np.eye(4)).project(points)
+        main = np.isin(self._table.detected, MAIN_JOINTS)
+        error = np.median(np.linalg.norm(pixels - fit.landmarks.targets, axis=1)[main]) / fit.height_px
+        overlap = 1.0 if fit.iou is None else np.clip((fit.iou - 0.5) / 0.35, 0.0, 1.0)
+        return float(detection.visibility[MAIN_JOINTS].mean() * max(0.0, 1 - error / 0.05) * overlap)
+
+    def _missed(self) -> TrackedBody:
+        """A frame without a believable detection: the last state stands for a while, then the track is lost."""
+        self._misses += 1
+        if self._status is TrackingStatus.TRACKING and self._misses >= self.config.lost_after_frames:
+            self._status = TrackingStatus.LOST
+            self._forget_motion()
+        state = self._last_state if self._status is TrackingStatus.TRACKING else None
+        return TrackedBody(state, self._status, 0.0, False, self._inflation)
+
+    def _forget_motion(self) -> None:
+        self._history.clear()
+        self._flips.reset()
+        self._last_center = None
+
+    def _is_somebody_else(self, detection: Detection, frame: Frame) -> bool:
+        """A trunk that jumped is not believed; if it stays there, the track is lost and starts anew there."""
+        self._history.drop_if_stale(frame.stamp_ns)
+        if self._last_center is None or self._history.empty:
+            return False
+        height_px = self._height_px(self._predicted(frame), frame.camera)
+        # Frames that were missed count too: the way since the last believed one is what is compared.
+        way = np.linalg.norm(detection.center - self._last_center) / height_px
+        return bool(way > self.config.max_jump_heights * max(1.0, self._history.steps(frame.stamp_ns)))
+
+    def _unflipped(self, detection: Detection, frame: Frame, face_score: float | None) -> FlipVerdict:
+        if self._history.empty:
+            return self._flips.first(detection, face_score)
+        expected_pose = self._predicted(frame, ROOT_TURN_SHARE)
+        points = posed_points(self._table.points, self._skeleton, expected_pose)
+        camera = replace(frame.camera, T_camera_world=np.eye(4))
+        expected = ExpectedLandmarks(camera.project(points), points, self._height_px(expected_pose, camera))
+        verdict = self._flips.check(detection, expected, face_score)
+        if verdict.lost:
+            self._forget_motion()
+            return self._flips.first(detection, face_score)
+        return verdict
+
+    def _predicted(self, frame: Frame, root_share: float = TURN_SHARE) -> BodyPose:
+        return self._history.predicted(frame.camera, frame.stamp_ns, self._shape.betas, root_share)
+
+    def _height_px(self, pose: BodyPose, camera: Camera) -> float:
+        """Size of the upright person in the picture, to which all pixel noise is related."""
+        return camera.K[1, 1] * self._body.height(self._shape.betas) / max(pose.transl[2], NEAR_M)
+
+    def _fit(self, detection: Detection, frame: Frame, mask: Float[np.ndarray, "h w"] | None) -> "_Fit | None":
+        """None when a solution is not finite."""
+        first = self._history.empty
+        start = self._analytic(detection, frame.camera) if first else self._predicted(frame)
+        prediction = no_prediction(start) if first else self._history.prediction(start, frame.stamp_ns)
+        height_px = self._height_px(start, frame.camera)
+        problem = Problem(
+            skeleton=self._skeleton,
+            intrinsics=_intrinsics(frame.camera),
+            landmarks=landmark_terms(detection, self._table, height_px),
+            contour=self._silhouette.no_terms(),
+            anatomy=self._anatomy,
+            prediction=prediction,
+            shape=self._shape.prior,
+        )
+        solution = solve(problem, start, FIRST_ITERATIONS if first else ITERATIONS)
+        if not first and not solution.cost <= RETRY_COST:
+            again = solve(problem, self._analytic(detection, frame.camera), ITERATIONS)
+            solution = again if again.cost < solution.cost else solution
+        outline = self._outline(mask, frame.camera, height_px) if np.isfinite(solution.cost) else None
+        iou = None
+        if outline is not None:
+            rounds = self.config.first_silhouette_rounds if first else self.config.silhouette_rounds
+            solution, iou = self._refined(solution, problem, outline, height_px, rounds)
+        finite = np.isfinite(solution.cost) and all(np.isfinite(part).all() for part in solution.pose)
+        return _Fit(solution, problem.landmarks, height_px, iou) if finite else None
+
+    def _analytic(self, detection: Detection, camera: Camera) -> BodyPose:
+        intrinsics, betas = _intrinsics(camera), self._shape.betas
+        rotations = analytic_pose(detection, self._skeleton, self._table)
+        terms = landmark_terms(detection, self._table, 1.0)
+        return BodyPose(rotations, initial_translation(rotations, betas, self._skeleton, terms, intrinsics), betas.copy())
+
+    def _outline(self, mask: Float[np.ndarray, "h w"] | None, camera: Camera, height_px: float) -> MaskOutline | None:
+        return mask_outline(mask, camera, height_px) if mask is not None and self.config.use_silhouette else None
+
+    def _refined(
+        self, solution: Solution, problem: Problem, outline: MaskOutline, height_px: float, rounds: int
+    ) -> tuple[Solution, float]:
+        """Pairs outline and contour anew in each round; what is left over afterwards is clothing."""
+        for _ in range(rounds):
+            fit = self._silhouette.compare(solution.pose, outline, height_px)
+            solution = solve(problem._replace(contour=fit.terms), solution.pose, CONTOUR_ITERATIONS)
+        fit = self._silhouette.compare(solution.pose, outline, height_px)
+        self._silhouette.dress(fit)
+        self._inflation = self._silhouette.inflation.per_vertex().astype(np.float32)
+        return solution, fit.iou
+
+    def _remember(self, solution: Solution, frame: Frame) -> None:
+        self._shape.absorb(solution)
+        self._history.push(solution.pose, frame.camera, frame.stamp_ns)
+        self._status, self._misses = TrackingStatus.TRACKING, 0
+        self._last_state = self._body_state(solution.pose, frame.camera)
+
+    def _body_state(self, pose: BodyPose, camera: Camera) -> BodyState:
+        """The root turns about its rest joint, so transl is the root's way from there, not T_world_camera's of transl."""
+        rotations, root = world_pose(pose, self._skeleton, camera)
+        axis_angle = np.zeros((self._body.num_joints, 3))
+        axis_angle[:NUM_JOINTS] = [log_so3(R) for R in rotations]
+        betas = np.zeros(self._body.shapedirs.shape[2])
+        betas[: self._num_betas] = pose.betas
+        rest_root = self._skeleton.joints[0] + self._skeleton.joint_dirs[0] @ pose.betas
+        return BodyState(betas, axis_angle, root - rest_root, np.zeros(self._body.exprdirs.shape[2]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    solution: Solution
+    landmarks: LandmarkTerms
+    height_px: float
+    iou: float | None
+
+
+def _intrinsics(camera: Camera) -> tuple[float, float, float, float]:
+    K = camera.K
+    return float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
