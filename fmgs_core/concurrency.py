@@ -58,3 +58,8 @@ class Cadence:
             return False
         self._next_s = now + self._period_s
         return True
+
+
+PARALLEL_KERNELS = threading.RLock()
+"""Held around every call of a numba kernel compiled with parallel=True: numba's fallback threading layer, used where
+libgomp is not installed, aborts the process when two threads are inside such kernels at once."""

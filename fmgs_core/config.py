@@ -1,4 +1,4 @@
-"""The stages' configurations composed into one, and the presets."""
+"""The stages' configurations composed into one. The defaults are the preset `cpu`."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -33,7 +33,7 @@ class SessionConfig:
     final_iterations: int = 500
     """Training steps after the last frame at pace all."""
     budget_s: float = 60.0
-    """Wall time of training at pace live, from the first frame with a person; training goes on after a stream that ends sooner."""
+    """Wall time of capture and training at pace live; training goes on after a stream that ends sooner."""
     max_frame_age_s: float = 0.2
     """At pace live, a frame older than this is dropped unread."""
     progress_every_s: float = 0.5
@@ -50,18 +50,3 @@ class SessionConfig:
         for name in ("budget_s", "max_frame_age_s", "progress_every_s", "save_every_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"SessionConfig.{name}: expected more than zero seconds, got {getattr(self, name)}")
-
-
-PRESETS: dict[str, SessionConfig] = {"cpu": SessionConfig()}
-"""By name. "cpu": 27 k Gaussians, free per-face parameters, person crops up to 448 px, MediaPipe."""
-
-
-def preset(name: str) -> SessionConfig:
-    """A preset by its name.
-
-    Raises:
-        ValueError: there is none of this name.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
-    return PRESETS[name]

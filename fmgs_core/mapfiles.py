@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from fmgs_core.types import Image, PriorMaps
 
@@ -78,3 +78,41 @@ def _decoded(path: Path, flags: int) -> np.ndarray:
     if picture is None:
         raise ValueError(f"{path}: expected a picture, got {len(content)} bytes that do not decode as one")
     return picture
+
+
+def write_rgb(path: Path, rgb: Image) -> None:
+    _write(path, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+
+
+def write_mask(path: Path, mask: Float[np.ndarray, "h w"]) -> None:
+    """Coverage in [0, 1]."""
+    _write(path, np.rint(mask.clip(0, 1) * 255).astype(np.uint8))
+
+
+def write_depth(path: Path, depth: Float[np.ndarray, "h w"]) -> None:
+    """Camera z [m], NaN where nothing is; the format ends at 6.55 m.
+
+    Raises:
+        ValueError: a depth that the format cannot hold.
+    """
+    units = np.nan_to_num(depth, nan=0.0) / DEPTH_UNIT_M
+    if units.min() < 0 or units.max() > np.iinfo(np.uint16).max:
+        raise ValueError(f"{path}: expected depths of 0 to 6.55 m, got {np.nanmin(depth):.2f} to {np.nanmax(depth):.2f} m")
+    _write(path, np.rint(units).astype(np.uint16))
+
+
+def write_normal(path: Path, normal: Float[np.ndarray, "h w 3"], known: Bool[np.ndarray, "h w"]) -> None:
+    """Unit normals, camera axes; what is not known is stored as 0, 0, 0."""
+    stored = np.rint(normal * 127.5 + 127.5).clip(0, 255).astype(np.uint8)
+    stored[~known] = 0
+    _write(path, cv2.cvtColor(stored, cv2.COLOR_RGB2BGR))
+
+
+def write_labels(path: Path, labels: UInt8[np.ndarray, "h w"]) -> None:
+    _write(path, labels)
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), picture):
+        raise OSError(f"{path}: the picture could not be written")

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fmgs_core.avatar.fields import FaceAttributes
+from fmgs_core.avatar.posing_kernels import PosedFrames
 from fmgs_core.geometry import orthonormalized, quaternion_from_rotation, rotation_from_axis_angle, triangle_frames
 from fmgs_core.types import Splats
 
@@ -42,12 +43,26 @@ def pose_splats(
     """mu_o = T (mu + n dd), R_o = orth(T_3x3 R exp([dr]x)), s = s_face exp(ds), with T the blend of the bones
     (FMGS-Avatar sec. 3.2). A blend of rotations is no rotation, hence the orthonormalisation; it keeps the normal."""
     T = (binding.skin_weights @ bone_transforms.flatten(1)).unflatten(-1, (3, 4))
+    offset, rotation = attributes.normal_offset, attributes.rotation
+    means, quats = PosedFrames.apply(binding.centers, binding.frames, offset, rotation, T, transl)  # type: ignore[misc]
+    return _splats(means, quats, binding, attributes)
+
+
+def pose_splats_reference(
+    binding: FaceBinding, attributes: FaceAttributes, bone_transforms: Float[Tensor, "J 3 4"], transl: Float[Tensor, "3"]
+) -> Splats:
+    """The same in readable torch, what the kernels are held against."""
+    T = (binding.skin_weights @ bone_transforms.flatten(1)).unflatten(-1, (3, 4))
     rest_means = binding.centers + binding.frames[..., 2] * attributes.normal_offset[:, None]
     means = (T[..., :3] @ rest_means[..., None])[..., 0] + T[..., 3] + transl
     frames = T[..., :3] @ (binding.frames @ rotation_from_axis_angle(attributes.rotation))
+    return _splats(means, quaternion_from_rotation(orthonormalized(frames)), binding, attributes)
+
+
+def _splats(means: Tensor, quats: Tensor, binding: FaceBinding, attributes: FaceAttributes) -> Splats:
     return Splats(
         means=means,
-        quats=quaternion_from_rotation(orthonormalized(frames)),
+        quats=quats,
         scales=binding.scales[:, None] * torch.exp(attributes.log_scale),
         opacities=attributes.opacity,
         colors=attributes.color,

@@ -1,7 +1,5 @@
 """A frozen copy of an avatar, and its file: safetensors with JSON metadata, never pickle."""
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.template import BodyModel
+from fmgs_core.export.atomic import replacing
 
 FORMAT = "fmgs-avatar/1"
 
@@ -56,7 +55,7 @@ class AvatarSnapshot:
 
 
 def save_avatar(path: Path, snapshot: AvatarSnapshot) -> None:
-    """Writes beside the target and renames, so that an interrupted save never destroys the previous avatar."""
+    """Replaces the file in one step: an interrupted save never destroys the previous avatar."""
     metadata = {
         "format": FORMAT,
         "body": snapshot.body_name,
@@ -64,9 +63,8 @@ def save_avatar(path: Path, snapshot: AvatarSnapshot) -> None:
         "frames_seen": str(snapshot.frames_seen),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".partial")
-    save_file({name: value.contiguous() for name, value in snapshot.tensors.items()}, partial, metadata)
-    os.replace(partial, path)
+    with replacing(path) as part:
+        save_file({name: value.contiguous() for name, value in snapshot.tensors.items()}, part, metadata)
 
 
 def load_avatar(path: Path) -> AvatarSnapshot:
@@ -91,10 +89,3 @@ def load_avatar(path: Path) -> AvatarSnapshot:
     if broken:
         raise ValueError(f"avatar file {path}: expected finite values, got NaN or infinity in {broken}")
     return AvatarSnapshot(metadata["body"], tensors, int(metadata["iterations"]), int(metadata["frames_seen"]))
-
-
-def describe(snapshot: AvatarSnapshot) -> str:
-    """One line of JSON for people and logs."""
-    observed = float((snapshot.tensors["observed"] > 0).float().mean())
-    return json.dumps({"body": snapshot.body_name, "iterations": snapshot.iterations, "frames_seen": snapshot.frames_seen,
-                       "observed_fraction": round(observed, 3)})  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 import trimesh
 
 from fmgs_core.avatar.model import Avatar
+from fmgs_core.avatar.surface import surface_mesh
 from fmgs_core.body.default import default_body
 from fmgs_core.body.skinning import posed_joints
 from fmgs_core.body.template import BodyModel
@@ -104,7 +105,7 @@ def evaluate(
     for key in ("view", "pose"):
         split_figures, comparisons[key] = _split_figures(result, sequence.split(f"test_{key}"), train, key, config)
         figures |= split_figures
-    figures["chamfer_mm"] = _chamfer(root, result.avatar, body, train.states[0].betas)
+    figures["chamfer_mm"] = _chamfer(root, result.avatar, train.states[0].betas)
     return Evaluation({k: round(float(v), 5) for k, v in figures.items()}, result, comparisons)
 
 
@@ -189,22 +190,9 @@ def _body_figures(body: BodyModel, train: SequenceSplit, result: SessionResult) 
 
 
 @torch.no_grad()
-def _chamfer(root: Path, avatar: Avatar, body: BodyModel, true_betas: np.ndarray) -> float:
+def _chamfer(root: Path, avatar: Avatar, true_betas: np.ndarray) -> float:
     """From the true dressed surface to the avatar's, in the T-pose with the true betas."""
     canonical = trimesh.load(root / "canonical.ply", process=False)
     assert isinstance(canonical, trimesh.Trimesh)
-    vertices, faces = surface_mesh(avatar, body, true_betas)
+    vertices, faces = surface_mesh(avatar, true_betas)
     return metrics.chamfer_mm(vertices, faces, np.asarray(canonical.vertices), np.asarray(canonical.faces))
-
-
-def surface_mesh(avatar: Avatar, body: BodyModel, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The avatar's surface in the T-pose: each vertex moved by the mean offset of its faces along the vertex normal."""
-    from fmgs_core.body.skinning import vertex_normals
-
-    rest = body.v_template + body.shapedirs @ betas
-    faces = avatar.faces.numpy()
-    total, count = np.zeros(len(rest)), np.zeros(len(rest))
-    np.add.at(total, faces.ravel(), np.repeat(avatar.field.normal_offset.detach().numpy(), 3))
-    np.add.at(count, faces.ravel(), 1)
-    offsets = total / np.maximum(count, 1)
-    return rest + vertex_normals(rest.astype(np.float32), body.faces) * offsets[:, None], faces

@@ -1,6 +1,6 @@
 """What a run leaves behind: the avatar, three videos, and a report."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from fmgs_core.evaluation.metrics import mask_iou
 from fmgs_core.evaluation.report import Curve, Picture, RunReport, write_report
 from fmgs_core.export.video import VideoWriter
 from fmgs_core.rendering.pictures import color_picture, composite, draw, label_map, label_picture, normal_picture
-from fmgs_core.rendering.views import orbit
+from fmgs_core.rendering.views import around
 from fmgs_core.session import SessionResult
 from fmgs_core.session.recording import FrameRecord
 from fmgs_core.types import BodyState, Channel
@@ -49,7 +49,7 @@ def write_results(
     avatar_path = out / "avatar.safetensors"
     save_avatar(avatar_path, result.snapshot)
     records = [r for r in result.recording.frames if r.stamp_ns in result.states]
-    front = facing_state(result.avatar, [result.states[r.stamp_ns] for r in records])
+    front = resting_state(result.avatar, [result.states[r.stamp_ns] for r in records])
     strip = _write_turntable(out / "turntable.mp4", result.avatar, front, progress)
     rows, ious = _write_overlays(out / "overlay.mp4", out / "masks.mp4", result, records, progress)
     figures = _figures(result, ious)
@@ -67,40 +67,21 @@ def write_results(
     return Written(avatar_path, out / "turntable.mp4", out / "overlay.mp4", out / "masks.mp4", out / "report.html", figures)
 
 
-def facing_state(avatar: Avatar, states: list[BodyState]) -> BodyState:
-    """The observed state in which the body stands most upright with its arms nearest its sides: a pose to show it in."""
-    def unrest(state: BodyState) -> float:
+def resting_state(avatar: Avatar, states: list[BodyState]) -> BodyState:
+    """The observed state with the lowest wrists: arms down is how people stand, and what hides least."""
+    wrists = [avatar.body.joint_names.index(f"{side}_wrist") for side in ("left", "right")]
+
+    def wrist_height(state: BodyState) -> float:
         joints = posed_joints(avatar.body, state)
-        limbs = joints[[20, 21]] if len(joints) > 21 else joints[-2:]
-        return float(limbs[:, 1].sum())  # low wrists
+        return float((joints[wrists] - joints[0])[:, 1].sum())
 
-    return min(states, key=unrest)
-
-
-def body_center(avatar: Avatar, state: BodyState) -> np.ndarray:
-    """Middle of the posed joints' bounding box [m], what an orbit turns about."""
-    joints = posed_joints(avatar.body, state)
-    return (joints.min(0) + joints.max(0)) / 2
-
-
-def facing_yaw(state: BodyState) -> float:
-    """Direction the root faces about world y [rad]; 0 is +z."""
-    from scipy.spatial.transform import Rotation
-
-    forward = Rotation.from_rotvec(state.pose[0]).apply([0.0, 0.0, 1.0])
-    return float(np.arctan2(forward[0], forward[2]))
-
-
-def turntable_cameras(avatar: Avatar, state: BodyState, views: int, size_px: int) -> Iterator:
-    """Once around the body, starting in front of it."""
-    height = avatar.body.height(avatar.betas)
-    return orbit(body_center(avatar, state), height, views, size_px, start_yaw=facing_yaw(state))
+    return min(states, key=wrist_height)
 
 
 def _write_turntable(path: Path, avatar: Avatar, state: BodyState, progress: Progress) -> list[Picture]:
     strip = []
     with VideoWriter(path, TURNTABLE_FPS) as video:
-        for i, camera in enumerate(turntable_cameras(avatar, state, TURNTABLE_VIEWS, TURNTABLE_PX)):
+        for i, camera in enumerate(around(avatar.body, avatar.betas, state, TURNTABLE_VIEWS, TURNTABLE_PX)):
             picture = color_picture(draw(avatar, state, camera, COLOR))
             video.write(picture)
             if i * STRIP_VIEWS % TURNTABLE_VIEWS < STRIP_VIEWS:
@@ -128,13 +109,15 @@ def _write_overlays(
             overlay.write(np.concatenate([seen, drawn], 1))
             masks.write(np.concatenate([seen, labels], 1))
             if i % max(1, len(records) // REPORT_ROWS) == 0 and len(rows) < REPORT_ROWS:
-                rows.append(Picture(f"frame {record.index}", np.concatenate([seen, composite(rendering, seen // 4), labels], 1)))
+                rows.append(
+                    Picture(f"frame {record.index}", np.concatenate([seen, composite(rendering, seen // 4), labels], 1))
+                )
             progress("overlay.mp4, masks.mp4", i + 1, len(records))
     return rows, ious
 
 
 def _normals(avatar: Avatar, state: BodyState) -> list[Picture]:
-    cameras = turntable_cameras(avatar, state, 4, TURNTABLE_PX)
+    cameras = around(avatar.body, avatar.betas, state, 4, TURNTABLE_PX)
     channels = frozenset({Channel.NORMAL})
     return [Picture(f"{90 * i}°", normal_picture(draw(avatar, state, c, channels))) for i, c in enumerate(cameras)]
 

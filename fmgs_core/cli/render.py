@@ -1,0 +1,157 @@
+"""`fmgs render` and `fmgs export`: an avatar drawn in any pose from any view, or as a file for other programs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from fmgs_core.avatar.model import Avatar
+from fmgs_core.avatar.snapshot import load_avatar
+from fmgs_core.avatar.surface import surface_mesh
+from fmgs_core.cli.body_choice import BodyChoice
+from fmgs_core.export.glb import write_glb
+from fmgs_core.export.ply import write_ply
+from fmgs_core.export.video import VideoWriter
+from fmgs_core.mapfiles import write_depth, write_labels, write_mask, write_normal, write_rgb
+from fmgs_core.rendering.pictures import color_picture, draw, label_map
+from fmgs_core.rendering.views import around
+from fmgs_core.types import BodyState, Camera, Channel, Rendering
+
+ORBIT_FRAMES = 90
+
+
+@dataclass(frozen=True)
+class Render:
+    """Draw an avatar: pictures, masks, depth, normals and labels in the layout of avatar_gt/1, and a video."""
+
+    avatar: Annotated[Path, tyro.conf.Positional]
+    """avatar.safetensors of a run."""
+    out: Path
+    """Folder for rgb/, mask/, depth/, normal/, label/ and render.mp4."""
+    poses: Path | None = None
+    """npz with pose (n, J, 3) [rad], transl (n, 3) [m] and perhaps expression (n, E), such as a sequence's params.npz.
+    Without it the body stands in its T-pose."""
+    camera: str = "orbit"
+    """"orbit", or an npz with K (3, 3) and T_camera_world (4, 4) or (n, 4, 4), such as a sequence's params.npz."""
+    size_px: int = 512
+    """Side of an orbit's pictures. A camera file has its own size: width and height in it, else twice the principal point."""
+    frames: int | None = None
+    """How many pictures; by default one per pose, or 90 when there is no motion."""
+    fps: float = 30.0
+    body: tyro.conf.OmitArgPrefixes[BodyChoice] = BodyChoice()
+
+    def run(self) -> int:
+        avatar = load_avatar(self.avatar).avatar(self.body.load())
+        states = [avatar.body.neutral_state()] if self.poses is None else load_motion(self.poses, avatar)
+        count = self.frames or (ORBIT_FRAMES if len(states) == 1 else len(states))
+        cameras = list(islice(self._cameras(avatar, states, count), count))
+        with VideoWriter(self.out_folder() / "render.mp4", self.fps) as video:
+            for i in track(range(count), "drawing", console=Console(stderr=True), transient=True):
+                rendering = draw(avatar, states[i % len(states)], cameras[i], frozenset(Channel))
+                write_maps(self.out, i, rendering)
+                video.write(color_picture(rendering))
+        print(f"{count} pictures in {self.out}")
+        return 0
+
+    def out_folder(self) -> Path:
+        self.out.mkdir(parents=True, exist_ok=True)
+        return self.out
+
+    def _cameras(self, avatar: Avatar, states: list[BodyState], count: int) -> Iterator[Camera]:
+        if self.camera != "orbit":
+            return iter(load_cameras(Path(self.camera), count))
+        return around(avatar.body, avatar.betas, states[0], count, self.size_px)
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write an avatar as a file that other programs open, in its T-pose."""
+
+    avatar: Annotated[Path, tyro.conf.Positional]
+    """avatar.safetensors of a run."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """A .ply (Gaussians in the layout of 3D Gaussian Splatting) or .glb (coloured mesh) file."""
+    body: tyro.conf.OmitArgPrefixes[BodyChoice] = BodyChoice()
+
+    def run(self) -> int:
+        avatar = load_avatar(self.avatar).avatar(self.body.load())
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        if self.out.suffix == ".ply":
+            write_ply(self.out, avatar.drawn(avatar.body.neutral_state()))
+        elif self.out.suffix == ".glb":
+            vertices, faces = surface_mesh(avatar, avatar.betas)
+            write_glb(self.out, vertices, faces, vertex_colors(avatar, len(vertices)))
+        else:
+            raise ValueError(f"out: expected a file name ending in .ply or .glb, got {self.out}")
+        print(self.out)
+        return 0
+
+
+def write_maps(folder: Path, index: int, rendering: Rendering) -> None:
+    """One rendering in the layout of avatar_gt/1."""
+    name = f"{index:06d}.png"
+    alpha = rendering.alpha.numpy()
+    shown = alpha > 0.5
+    assert rendering.depth is not None and rendering.normal is not None
+    write_rgb(folder / "rgb" / name, color_picture(rendering, background=0.0))
+    write_mask(folder / "mask" / name, alpha)
+    write_depth(folder / "depth" / name, np.where(shown, rendering.depth.numpy(), np.nan))
+    write_normal(folder / "normal" / name, rendering.normal.numpy(), shown)
+    write_labels(folder / "label" / name, label_map(rendering))
+
+
+def load_motion(path: Path, avatar: Avatar) -> list[BodyState]:
+    """Body states of an npz; the avatar's shape.
+
+    Raises:
+        ValueError: not such a file, or arrays that do not fit the body.
+    """
+    data = _npz(path, ("pose", "transl"))
+    pose, transl = data["pose"], data["transl"]
+    joints, expressions = avatar.body.num_joints, avatar.body.exprdirs.shape[-1]
+    if pose.ndim != 3 or pose.shape[1:] != (joints, 3) or transl.shape != (len(pose), 3) or not len(pose):
+        raise ValueError(f"{path}: expected pose (n, {joints}, 3) and transl (n, 3), got {pose.shape} and {transl.shape}")
+    expression = data.get("expression", np.zeros((len(pose), expressions), np.float32))
+    if expression.shape != (len(pose), expressions):
+        raise ValueError(f"{path}: expected expression ({len(pose)}, {expressions}), got {expression.shape}")
+    return [BodyState(avatar.betas, *values) for values in zip(pose, transl, expression, strict=True)]
+
+
+def load_cameras(path: Path, count: int) -> list[Camera]:
+    """One camera per picture; a single one serves all.
+
+    Raises:
+        ValueError: not such a file, or fewer cameras than pictures.
+    """
+    data = _npz(path, ("K", "T_camera_world"))
+    K, T = data["K"], data["T_camera_world"]
+    if T.ndim == 3 and len(T) < count:
+        raise ValueError(f"{path}: expected at least {count} cameras, one per picture, got {len(T)}")
+    width, height = (int(data.get(n, round(2 * K[i, 2]))) for i, n in enumerate(("width", "height")))
+    return [Camera(K, width, height, T[i] if T.ndim == 3 else T) for i in range(count)]
+
+
+def vertex_colors(avatar: Avatar, num_vertices: int) -> np.ndarray:
+    """Mean colour of the faces around each vertex, (V, 3) in [0, 1]."""
+    faces = avatar.faces.numpy().ravel()
+    colors = np.repeat(avatar.field().color.detach().numpy(), 3, axis=0)
+    sums = np.stack([np.bincount(faces, colors[:, k], minlength=num_vertices) for k in range(3)], 1)
+    return sums / np.maximum(np.bincount(faces, minlength=num_vertices), 1)[:, None]
+
+
+def _npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            data = dict(archive)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: expected an npz file without objects, got one that says: {error}") from error
+    missing = set(names) - set(data)
+    if missing:
+        raise ValueError(f"{path}: expected arrays {sorted(names)}, got {sorted(data)}")
+    return data

@@ -1,0 +1,130 @@
+"""`fmgs run` and `fmgs demo`: fit an avatar to a stream and write what was learned."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from fmgs_core.avatar.snapshot import load_avatar, save_avatar
+from fmgs_core.cli.body_choice import BodyChoice
+from fmgs_core.cli.display import Display
+from fmgs_core.cli.results import Written, write_results
+from fmgs_core.config import Pace, SessionConfig
+from fmgs_core.priors.mediapipe import MediaPipePrior
+from fmgs_core.session import Session, SessionResult
+from fmgs_core.session.events import Event, SnapshotTaken
+from fmgs_core.stream.source import open_source
+from fmgs_core.tracking.tracker import BodyTracker
+
+SAMPLE = Path("samples/dressed_a")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Fit an avatar online to a camera, video, image folder, bag or sequence, and write what it learned."""
+
+    source: Annotated[str, tyro.conf.Positional]
+    """Camera index, video file, URL, image folder, mcap or sqlite3 bag, or avatar_gt/1 sequence folder."""
+    out: Path = Path("out")
+    """Folder for avatar.safetensors, turntable.mp4, overlay.mp4, masks.mp4, report.html and report.json."""
+    pace: Literal["auto", "live", "all"] = "auto"
+    """live: as it comes, for --config.budget-s seconds. all: every frame, repeatable bit for bit. auto: live for cameras."""
+    resume: Path | None = None
+    """Go on from this avatar file."""
+    height_m: float | None = None
+    """The person's height [m]; without it, height and distance are known only up to one common factor."""
+    body: tyro.conf.OmitArgPrefixes[BodyChoice] = BodyChoice()
+    config: SessionConfig = field(default_factory=SessionConfig)
+
+    def run(self) -> int:
+        console = Console(stderr=True)
+        with Display(console) as display:
+            result, name = self._fit(display)
+            written = write_results(self.out, result, self.config, name, display.writing)
+        _print_written(written)
+        return 0
+
+    def _fit(self, display: Display) -> tuple[SessionResult, str]:
+        body = self.body.load()
+        resume = None if self.resume is None else load_avatar(self.resume)
+        height_m = self.height_m or self.config.tracker.subject_height_m
+        config = replace(self.config, tracker=replace(self.config.tracker, subject_height_m=height_m))
+        autosave = self.out / "avatar.safetensors"
+
+        def on_event(event: Event) -> None:
+            display(event)
+            if isinstance(event, SnapshotTaken):
+                save_avatar(autosave, event.snapshot)
+
+        with contextlib.ExitStack() as stack:
+            warnings = _Relay()
+            source = stack.enter_context(open_source(self.source, config.source, on_warning=warnings))
+            prior = MediaPipePrior(config.mediapipe)
+            stack.callback(prior.close)
+            stop = stack.enter_context(_stop_on_interrupt())
+            session = Session(
+                source, prior, BodyTracker(body, config.tracker), body, config, on_event, resume=resume, stop=stop
+            )
+            warnings.attach(session.warn)
+            live = self.pace == "live" or (self.pace == "auto" and source.live)
+            return session.run(Pace.LIVE if live else Pace.ALL), source.name
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Fit the sample bag that comes with the project, and show where the pictures are."""
+
+    out: Path = Path("out/demo")
+    """Folder for the results."""
+    sample: Path = SAMPLE
+    """The bag; relative to the project's folder."""
+
+    def run(self) -> int:
+        return Run(str(self.sample), self.out).run()
+
+
+class _Relay:
+    """Keeps what a source warns of while it opens, until there is a session to tell."""
+
+    def __init__(self):
+        self._early: list[str] = []
+        self._target: Callable[[str], None] | None = None
+
+    def __call__(self, message: str) -> None:
+        (self._target or self._early.append)(message)
+
+    def attach(self, target: Callable[[str], None]) -> None:
+        self._target = target
+        for message in self._early:
+            target(message)
+
+
+@contextlib.contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """The first Ctrl-C or SIGTERM asks for a clean end, the second one ends at once."""
+    stop = threading.Event()
+
+    def handle(signum: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def _print_written(written: Written) -> None:
+    for name, value in written.figures.items():
+        print(f"  {name:24} {value}")
+    for path in (written.avatar, written.turntable, written.overlay, written.masks, written.report):
+        print(f"  {path}")
