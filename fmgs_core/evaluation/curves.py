@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 NUM_COLOURS = 6
 """Line colours --line-0 to --line-5 of the page's style; a seventh line starts over, dashed."""
@@ -61,9 +63,6 @@ class Curve:
 
 def curve_svg(curve: Curve) -> str:
     """Inline `<svg>` without title or legend (the page sets them), 4.6 x 2.3 inches, scalable, loads nothing."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 2.3), layout="constrained")
         axes = figure.add_subplot(xlabel=curve.x_label, ylabel=curve.y_label)

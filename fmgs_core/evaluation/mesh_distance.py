@@ -1,7 +1,11 @@
 """Points on a triangle mesh, and exact distances to one."""
 
 import numpy as np
+import trimesh
 from jaxtyping import Float, Integer
+from scipy.spatial import KDTree
+from trimesh.remesh import subdivide_to_size
+from trimesh.triangles import closest_point
 
 _NEIGHBOURS = 8
 """Triangles tried first: measured fastest of 4, 8, 12, 16, 24 on a body against its dressed surface."""
@@ -13,8 +17,6 @@ def sample_surface(
     vertices: Float[np.ndarray, "V 3"], faces: Integer[np.ndarray, "F 3"], count: int, seed: int
 ) -> Float[np.ndarray, "count 3"]:
     """Points uniform in area; the same seed gives the same points on every machine."""
-    import trimesh
-
     mesh = trimesh.Trimesh(_finite("vertices", vertices), faces, process=False)
     return np.asarray(trimesh.sample.sample_surface(mesh, count, seed=seed)[0], dtype=np.float64)
 
@@ -28,8 +30,6 @@ def distance_to_mesh(
     at most its radius beyond its centroid. Large triangles are halved first, which leaves the surface as it is and the
     radius small.
     """
-    from scipy.spatial import KDTree
-
     triangles = _small_triangles(_finite("vertices", vertices).astype(np.float64), faces)
     centroids = triangles.mean(1)
     radius = np.linalg.norm(triangles - centroids[:, None], axis=-1).max()
@@ -46,10 +46,8 @@ def distance_to_mesh(
     return best
 
 
-def _nearest_of(points: np.ndarray, triangles: np.ndarray, tree, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_of(points: np.ndarray, triangles: np.ndarray, tree: KDTree, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Distance to the nearest of the k triangles with the nearest centroids, and the farthest of those centroids."""
-    from trimesh.triangles import closest_point
-
     centroid_distances, ids = (x.reshape(len(points), k) for x in tree.query(points, k=k))
     repeated = np.repeat(points, k, axis=0)
     distances = np.linalg.norm(closest_point(triangles[ids.ravel()], repeated) - repeated, axis=-1)
@@ -58,8 +56,6 @@ def _nearest_of(points: np.ndarray, triangles: np.ndarray, tree, k: int) -> tupl
 
 def _small_triangles(vertices: np.ndarray, faces: np.ndarray) -> Float[np.ndarray, "T 3 3"]:
     """Triangles cut until no edge is longer than three median edges."""
-    from trimesh.remesh import subdivide_to_size
-
     triangles = vertices[faces]
     edges = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=-1)
     limit = 3.0 * float(np.median(edges))

@@ -7,9 +7,11 @@ that leaves out the pixels it failed on flatters the method that fails most.
 from dataclasses import dataclass
 from typing import Any
 
+import flip_evaluator
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer, UInt8
+from pytorch_msssim.ssim import gaussian_filter
 from torch import Tensor
 
 from fmgs_core.evaluation.mesh_distance import distance_to_mesh, sample_surface
@@ -61,10 +63,6 @@ def ssim(picture: Picture, truth: Picture, mask: Mask | None = None) -> float:
 
 def flip_map(picture: Picture, truth: Picture) -> Float[np.ndarray, "h w"]:
     """LDR-FLIP error in [0, 1] per pixel at the default 67 pixels per degree (Andersson et al. 2020), by flip-evaluator."""
-    try:
-        import flip_evaluator
-    except ImportError as error:
-        raise ImportError("flip: needs flip-evaluator; pip install fmgs_ros[cpu]") from error
     a, b = _whole("picture", picture), _whole("truth", truth)
     _same_shape(a, b)
     return flip_evaluator.evaluate(b, a, "LDR", applyMagma=False, computeMeanError=False)[0][..., 0]
@@ -254,10 +252,6 @@ def _batch(picture: Float[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
 
 def _ssim_map(a: Float[Tensor, "1 3 h w"], b: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 h2 w2"]:
     """Wang et al. 2004, equation 13, with K1 = 0.01 and K2 = 0.03; only windows that lie inside the picture."""
-    try:
-        from pytorch_msssim.ssim import gaussian_filter
-    except ImportError as error:
-        raise ImportError("ssim: needs pytorch-msssim; pip install fmgs_ros[cpu]") from error
     offsets = torch.arange(SSIM_WINDOW, dtype=torch.float32) - SSIM_WINDOW // 2
     window = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
     window = (window / window.sum()).expand(3, 1, 1, SSIM_WINDOW)

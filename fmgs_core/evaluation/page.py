@@ -8,6 +8,7 @@ from io import BytesIO
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from fmgs_core.evaluation.curves import NUM_COLOURS, Curve, curve_svg
 from fmgs_core.evaluation.page_style import STYLE
@@ -139,8 +140,6 @@ def _data_uri(image: UInt8[np.ndarray, "h w 3"]) -> str:
 
 
 def _encoded(image: UInt8[np.ndarray, "h w 3"], kind: str, **options: int | bool) -> bytes:
-    from PIL import Image
-
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, kind, **options)
     return buffer.getvalue()
