@@ -50,7 +50,7 @@ def _projected(vertices: Float[np.ndarray, "V 3"], camera: Camera) -> tuple[Floa
     return pixels, np.where(drawable, p[:, 2], 0.0)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _draw(pixels, z, faces, face, inverse_depth, barycentric):
     """1 / z is linear in the picture, so it is what is interpolated and compared (larger is nearer)."""
     height, width = face.shape

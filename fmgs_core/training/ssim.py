@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # Wang et al., 2004: an 11-tap Gaussian with sigma 1.5, K1 = 0.01, K2 = 0.03, for values in [0, 1].
 _RADIUS, _SIGMA = 5, 1.5
@@ -54,6 +55,7 @@ class _Ssim(torch.autograd.Function):
         return torch.from_numpy(similarity).view(a.shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         rows_a, rows_b, partials = ctx.saved
         gradient = np.empty_like(rows_a)
