@@ -1,7 +1,4 @@
-"""Numbers that every backend shares, so that their pictures can be compared. Those of gsplat 1.5.3 where gsplat has one.
-
-Numba bakes them into its cached kernels: after an edit here, touch projection.py, tiles.py and compositing.py.
-"""
+"""Numbers that every backend shares, so that their pictures can be compared. Those of gsplat 1.5.3 where gsplat has one."""
 
 import math
 

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import torch
-from numba import njit, prange
-from torch import Tensor
+from numba import prange
 
 from fmgs_core.raster.compositing import SUMS, backward_tile, backward_tile_features, forward_tile, unfold_sums
 from fmgs_core.raster.images import read_tile_gradients, write_tile
-from fmgs_core.raster.projection import COLUMNS, Z, project
+from fmgs_core.raster.kernel import kernel, parallel_kernel
+from fmgs_core.raster.projection import COLUMNS, Z, as_array, project
 from fmgs_core.raster.tiles import TILE, Tiling, tile_splats
 from fmgs_core.types import Camera, Channel, Rendering, Splats
 
 _PIXELS = TILE * TILE
 
-# Every worker has gradient buffers of its own, as many floats per splat as it has features plus 16, and their sum is
-# serial in the number of workers: more of them stop paying.
+# Every worker has gradient buffers of its own, as many floats per splat as it has features plus 16, that are summed in a
+# fixed order: with more of them the sum costs more than the tiles.
 _MAX_WORKERS = 16
 
 
@@ -32,7 +32,7 @@ def rasterize_cpu(splats: Splats, camera: Camera, channels: frozenset[Channel], 
     absent = splats.means.new_zeros((len(splats.means), 0))
     colors = splats.colors if Channel.RGB in channels else absent
     logits = splats.logits if Channel.LOGITS in channels and splats.logits is not None else absent
-    rows, normals, bounds = project(splats, camera, (colors, logits), cull_backfaces)
+    rows, normals, bounds = project(splats, camera, colors, logits, cull_backfaces)
     normals = normals if Channel.NORMAL in channels else absent
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (rows, colors, normals, logits))
     size, with_depth = (camera.height, camera.width), Channel.DEPTH in channels
@@ -42,14 +42,12 @@ def rasterize_cpu(splats: Splats, camera: Camera, channels: frozenset[Channel], 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What the backward pass needs of the forward pass, in sorted order."""
+    """What the backward pass needs of the forward pass."""
 
     tiling: Tiling
-    rows: np.ndarray
-    bounds: np.ndarray
-    features: np.ndarray  # (V, colours + normals + logits)
-    widths: tuple[int, int, int, int]  # colours, normals, logits, depths
-    size: tuple[int, int]
+    rows: np.ndarray  # (V, 16) screen-space rows, sorted
+    bounds: np.ndarray  # (V, 4) sorted
+    size: tuple[int, int]  # height, width
     needed: np.ndarray  # (tiles,) end of the members that contributed
     transmittance: np.ndarray  # (tiles, 256)
     last: np.ndarray  # (tiles, 256)
@@ -60,99 +58,99 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows, colors, normals, logits, bounds, size, with_depth, differentiable):
         ctx.set_materialize_grads(False)
-        images, drawn = _draw(*(_array(t) for t in (rows, colors, normals, logits, bounds)), size, with_depth)
-        outputs = [None if image is None else torch.from_numpy(image) for image in images]
+        features = [as_array(t) for t in (colors, normals, logits)]
+        images, drawn = _draw(as_array(rows), as_array(bounds), features, size, with_depth)
+        alpha, rgb, normal, logits_image, depth = (torch.from_numpy(image) if image.size else None for image in images)
         if differentiable:
-            ctx.drawn, ctx.count = drawn, len(rows)
-            ctx.save_for_backward(outputs[2], outputs[3])
-        return tuple(outputs)
+            ctx.drawn = drawn
+            ctx.save_for_backward(colors, normals, logits, depth, normal)
+        return alpha, rgb, depth, normal, logits_image
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, *grads):
-        depth, normal = ctx.saved_tensors
-        geometry, *features = ctx.needs_input_grad[:4]
-        # needs_input_grad knows what may get a gradient, not what this call of autograd.grad asks for; the engine does. Its
-        # answer (also used by torch's register_multi_grad_hook) is for inner nodes, and the projection is one.
-        geometry = geometry and torch._C._will_engine_execute_node(ctx.next_functions[0][0])
-        grad_rows, grad_features = _draw_backward(ctx.drawn, grads, (depth, normal), geometry)
-        spread = [
-            _spread(g, ctx.drawn.tiling.order, ctx.count, needed) for g, needed in zip(grad_features, features, strict=True)
-        ]
-        return _spread(grad_rows, ctx.drawn.tiling.order, ctx.count, geometry), *spread, None, None, None, None
+    def backward(ctx, grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits):
+        colors, normals, logits, depth, normal = ctx.saved_tensors
+        # needs_input_grad knows which inputs may need a gradient, not which this call of autograd.grad asks for; the engine
+        # does, for inner nodes (torch.autograd.graph uses the same function), and the projection is one.
+        geometry = ctx.needs_input_grad[0] and torch._C._will_engine_execute_node(ctx.next_functions[0][0])
+        grads = [None if g is None else as_array(g) for g in (grad_rgb, grad_normal, grad_logits, grad_depth)]
+        features = [as_array(t if g is not None else t[:, :0]) for t, g in zip((colors, normals, logits), grads, strict=False)]
+        saved = [_EMPTY if t is None else as_array(t) for t in (depth, normal)]
+        grad_inputs = _draw_backward(ctx.drawn, features, grad_alpha, grads, saved, geometry)
+        wanted = zip(grad_inputs, ctx.needs_input_grad, strict=False)
+        return *(torch.from_numpy(g) if need and g.size else None for g, need in wanted), None, None, None, None
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
+_EMPTY = np.zeros((1, 1, 1), np.float32)
 
 
-def _spread(sorted_grad: np.ndarray | None, order: np.ndarray, count: int, needed: bool) -> Tensor | None:
-    """From sorted visible splats back to all of the caller's."""
-    if sorted_grad is None or not needed:
-        return None
-    grad = np.zeros((count, sorted_grad.shape[1]), np.float32)
-    grad[order] = sorted_grad
-    return torch.from_numpy(grad)
-
-
-def _draw(rows, colors, normals, logits, bounds, size, with_depth):
+def _draw(rows, bounds, features, size, with_depth):
+    """Pictures of alpha, colours, normals, logits and depth (those not asked for are empty), and the state to go back."""
     height, width = size
     tiling = tile_splats(bounds, rows[:, Z].copy(), width, height, min(numba.get_num_threads(), _MAX_WORKERS))
-    order, tiles = tiling.order, len(tiling.starts) - 1
-    features = np.concatenate([colors[order], normals[order], logits[order]], 1)
-    widths = (colors.shape[1], normals.shape[1], logits.shape[1], int(with_depth))
-    alpha, rgb = np.zeros(size, np.float32), np.zeros((*size, widths[0]), np.float32)
+    tiles, widths = len(tiling.starts) - 1, (*(f.shape[1] for f in features), int(with_depth))
+    alpha, rgb, normal, logits = (np.zeros(shape, np.float32) for shape in (size, *((*size, w) for w in widths[:3])))
     depth = np.full(size if with_depth else (0, 0), np.nan, np.float32)
-    normal, logits = np.zeros((*size, widths[1]), np.float32), np.zeros((*size, widths[2]), np.float32)
+    blendable = _sorted_features(tiling.order, features[0], features[1], features[2], widths)
     drawn = _Drawn(
-        tiling, rows[order], bounds[order], features, widths, size,
-        np.zeros(tiles, np.int32), np.empty((tiles, _PIXELS), np.float32), np.empty((tiles, _PIXELS), np.float32),
+        tiling, rows[tiling.order], bounds[tiling.order], size, np.zeros(tiles, np.int32),
+        np.empty((tiles, _PIXELS), np.float32), np.empty((tiles, _PIXELS), np.float32),
         np.empty(size if widths[1] else (0, 0), np.float32),
     )  # fmt: skip
-    scratch = _scratch(len(tiling.shares) - 1, sum(widths) * _PIXELS)
     _forward(
-        drawn.rows, drawn.bounds, features, tiling.members, tiling.starts, tiling.worklist, tiling.shares, tiling.columns,
-        widths, scratch, drawn.needed, drawn.transmittance, drawn.last, alpha, rgb, depth, normal, logits, drawn.normal_length,
+        drawn.rows, drawn.bounds, blendable, tiling.members, tiling.starts,
+        tiling.worklist, tiling.shares, tiling.columns, widths, _scratch(tiling, sum(widths)), drawn.needed,
+        drawn.transmittance, drawn.last, alpha, rgb, depth, normal, logits, drawn.normal_length,
     )  # fmt: skip
-    images = (alpha, rgb if widths[0] else None, depth if with_depth else None, normal if widths[1] else None)
-    return (*images, logits if widths[2] else None), drawn
+    return (alpha, rgb, normal, logits, depth), drawn
 
 
-def _scratch(workers: int, floats: int) -> np.ndarray:
-    """One cache-line-aligned row per worker (an unaligned 64-byte row would straddle two lines at every access)."""
-    return torch.empty((workers, max(floats, 1) + -floats % 16), dtype=torch.float32).numpy()
-
-
-def _draw_backward(drawn, grads, saved, geometry):
-    height, width = drawn.size
-    grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits = grads
-    present = (grad_rgb is not None, grad_normal is not None, grad_logits is not None, grad_depth is not None)
-    widths = tuple(w if p else 0 for w, p in zip(drawn.widths, present, strict=True))
-    columns = np.repeat(present[:3], drawn.widths[:3])
-    features = drawn.features if columns.all() else np.ascontiguousarray(drawn.features[:, columns])
-    empty = np.zeros((1, 1, 1), np.float32)
-    pictures = [empty if g is None else _array(g) for g in (grad_rgb, grad_normal, grad_logits)]
-    flat = [empty[0] if g is None else _array(g) for g in (grad_alpha, grad_depth)]
-    depth = _array(saved[0]) if present[3] else np.zeros((height, width), np.float32)
-    normal = _array(saved[1]) if present[1] else empty
-    tiling = drawn.tiling
-    workers, count = len(tiling.shares) - 1, len(tiling.order)
-    row_sums = np.zeros((workers, count if geometry else 0, SUMS), np.float32)
-    feature_sums = np.zeros((workers, count, features.shape[1]), np.float32)
+def _draw_backward(drawn, features, grad_alpha, grads, saved, geometry):
+    """Gradients of the screen-space rows, colours, normals and logits; empty for those that have none."""
+    tiling, count = drawn.tiling, len(features[0])
+    present = [g is not None for g in grads]
+    widths = (*(f.shape[1] for f in features), int(present[3]))
+    blendable = _sorted_features(tiling.order, features[0], features[1], features[2], widths)
+    workers, visible, floats = len(tiling.shares) - 1, len(tiling.order), sum(widths[:3])
+    row_sums = np.zeros((workers, visible if geometry else 0, SUMS), np.float32)
+    feature_sums = np.zeros((workers, visible, floats), np.float32)
+    rgb, normal, logits = (_EMPTY if g is None else g for g in grads[:3])
+    depth = np.zeros((1, 1), np.float32) if grads[3] is None else grads[3]
+    alpha = np.zeros((1, 1), np.float32) if grad_alpha is None else as_array(grad_alpha)
     _backward(
-        drawn.rows, drawn.bounds, features, tiling.members, tiling.starts, tiling.worklist, tiling.shares, tiling.columns,
-        widths, geometry, _scratch(workers, (sum(widths) + 3) * _PIXELS), drawn.needed, drawn.transmittance, drawn.last,
-        grad_alpha is not None, flat[0], pictures[0], flat[1], pictures[1], pictures[2], depth, normal, drawn.normal_length,
-        row_sums, feature_sums,
+        drawn.rows, drawn.bounds, blendable, tiling.members, tiling.starts,
+        tiling.worklist, tiling.shares, tiling.columns, widths, geometry, _scratch(tiling, sum(widths) + 3), drawn.needed,
+        drawn.transmittance, drawn.last, drawn.size, grad_alpha is not None, alpha, rgb, depth, normal, logits,
+        saved[0].reshape(saved[0].shape[:2]), saved[1], drawn.normal_length, row_sums, feature_sums,
     )  # fmt: skip
-    grad_rows = np.zeros((count if geometry else 0, COLUMNS), np.float32)
-    grad_features = np.zeros((count, features.shape[1]), np.float32)
-    _sum_workers(drawn.rows, row_sums, feature_sums, grad_rows, grad_features)
-    parts = np.split(grad_features, np.cumsum(widths[:2]), axis=1)
-    return grad_rows, [part if p else None for part, p in zip(parts, present[:3], strict=True)]
+    grad_inputs = [np.zeros((count, w), np.float32) for w in (COLUMNS if geometry else 0, *widths[:3])]
+    _sum_workers(drawn.rows, tiling.order, row_sums, feature_sums, *grad_inputs)
+    return grad_inputs
 
 
-@njit(cache=True, nogil=True, parallel=True)
+def _scratch(tiling: Tiling, quantities: int) -> np.ndarray:
+    """Per worker `quantities` tile buffers, aligned as torch does: a row that straddles cache lines costs twice."""
+    workers = len(tiling.shares) - 1
+    return torch.empty((workers, max(quantities, 1) * _PIXELS), dtype=torch.float32).numpy()
+
+
+@kernel
+def _sorted_features(order, colors, normals, logits, widths):
+    """Colours, normals and logits of the visible splats, side by side."""
+    n_rgb, n_normal, n_logits, _ = widths
+    result = np.empty((len(order), n_rgb + n_normal + n_logits), np.float32)
+    for k in range(len(order)):
+        i = order[k]
+        for c in range(n_rgb):
+            result[k, c] = colors[i, c]
+        for c in range(n_normal):
+            result[k, n_rgb + c] = normals[i, c]
+        for c in range(n_logits):
+            result[k, n_rgb + n_normal + c] = logits[i, c]
+    return result
+
+
+@parallel_kernel
 def _forward(
     rows, bounds, features, members, starts, worklist, shares, columns,
     widths, scratch, needed, transmittance, last, alpha, rgb, depth, normal, logits, normal_length,
@@ -167,21 +165,20 @@ def _forward(
             write_tile(x0, y0, transmittance[tile], scratch[worker], widths, alpha, rgb, depth, normal, logits, normal_length)
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@parallel_kernel
 def _backward(
     rows, bounds, features, members, starts, worklist, shares, columns, widths, geometry, scratch, needed, transmittance, last,
-    has_alpha, grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits, depth, normal, normal_length, row_sums, feature_sums,
+    size, has_alpha, grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits, depth, normal, normal_length,
+    row_sums, feature_sums,
 ):  # fmt: skip
     for worker in prange(len(shares) - 1):
-        behind = scratch[worker, : TILE * TILE]
-        remaining = scratch[worker, TILE * TILE : 2 * TILE * TILE]
-        weights = scratch[worker, 2 * TILE * TILE : 3 * TILE * TILE]
-        grad_blended = scratch[worker, 3 * TILE * TILE :]
+        behind, remaining = scratch[worker, :_PIXELS], scratch[worker, _PIXELS : 2 * _PIXELS]
+        weights, grad_blended = scratch[worker, 2 * _PIXELS : 3 * _PIXELS], scratch[worker, 3 * _PIXELS :]
         for tile in worklist[shares[worker] : shares[worker + 1]]:
             x0, y0 = tile % columns * TILE, tile // columns * TILE
             read_tile_gradients(
-                x0, y0, transmittance[tile], widths, has_alpha, grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits,
-                depth, normal, normal_length, grad_blended, behind,
+                x0, y0, size, transmittance[tile], widths, has_alpha, grad_alpha, grad_rgb, grad_depth, grad_normal,
+                grad_logits, depth, normal, normal_length, grad_blended, behind,
             )  # fmt: skip
             if geometry:
                 remaining[:] = transmittance[tile]
@@ -191,20 +188,27 @@ def _backward(
                 )  # fmt: skip
             else:
                 backward_tile_features(
-                    rows, bounds, features, members, starts[tile], needed[tile], x0, y0,
+                    rows, bounds, members, starts[tile], needed[tile], x0, y0, features.shape[1],
                     remaining, last[tile], grad_blended, weights, feature_sums[worker],
                 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _sum_workers(rows, row_sums, feature_sums, grad_rows, grad_features):
-    for i in prange(len(grad_features)):
+@parallel_kernel
+def _sum_workers(rows, order, row_sums, feature_sums, grad_rows, grad_colors, grad_normals, grad_logits):
+    """Adds the workers' sums in their order, and puts the result where the caller has the splat."""
+    n_rgb, n_normal, n_logits = grad_colors.shape[1], grad_normals.shape[1], grad_logits.shape[1]
+    for k in prange(len(order)):
+        i = order[k]
         for worker in range(len(feature_sums)):
-            for c in range(grad_features.shape[1]):
-                grad_features[i, c] += feature_sums[worker, i, c]
-        if len(grad_rows):
-            sums = row_sums[0, i]
+            sums = feature_sums[worker, k]
+            for c in range(n_rgb):
+                grad_colors[i, c] += sums[c]
+            for c in range(n_normal):
+                grad_normals[i, c] += sums[n_rgb + c]
+            for c in range(n_logits):
+                grad_logits[i, c] += sums[n_rgb + n_normal + c]
+        if row_sums.shape[1]:
             for worker in range(1, len(row_sums)):
                 for c in range(SUMS):
-                    sums[c] += row_sums[worker, i, c]
-            unfold_sums(rows, sums, i, grad_rows[i])
+                    row_sums[0, k, c] += row_sums[worker, k, c]
+            unfold_sums(rows, row_sums[0, k], k, grad_rows[i])

@@ -2,15 +2,14 @@
 
 import math
 
-from numba import njit
-
 from fmgs_core.raster.constants import ALPHA_MIN
+from fmgs_core.raster.kernel import kernel_part
 from fmgs_core.raster.tiles import TILE
 
 _LENGTH_MIN = 1e-12  # as torch.nn.functional.normalize
 
 
-@njit(cache=True)
+@kernel_part
 def write_tile(x0, y0, transmittance, blended, widths, alpha, rgb, depth, normal, logits, normal_length):
     """Tile buffers of the forward pass to pictures. `widths`: blended colours, normals, logits, depths (each may be 0)."""
     n_rgb, n_normal, n_logits, n_depth = widths
@@ -35,9 +34,9 @@ def write_tile(x0, y0, transmittance, blended, widths, alpha, rgb, depth, normal
                 depth[i, j] = blended[at + n_logits * TILE] / opaque
 
 
-@njit(cache=True)
+@kernel_part
 def read_tile_gradients(
-    x0, y0, transmittance, widths, has_alpha, grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits,
+    x0, y0, size, transmittance, widths, has_alpha, grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits,
     depth, normal, normal_length, grad_blended, behind,
 ):  # fmt: skip
     """Gradients of the pictures to those of the blended sums; `behind` becomes T dL/dT of the final transmittance T.
@@ -46,7 +45,7 @@ def read_tile_gradients(
     """
     n_rgb, n_normal, n_logits, n_depth = widths
     quantities = n_rgb + n_normal + n_logits + n_depth
-    height, width = depth.shape[0], depth.shape[1]
+    height, width = size
     grad_blended[: TILE * TILE * quantities] = 0
     behind[:] = 0
     for y in range(min(TILE, height - y0)):

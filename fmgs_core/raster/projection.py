@@ -12,7 +12,7 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Float, Int32
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from fmgs_core.raster.constants import (
@@ -26,6 +26,7 @@ from fmgs_core.raster.constants import (
     SUPPORT_SIGMA,
     SUPPORT_SLACK,
 )
+from fmgs_core.raster.kernel import kernel_part, parallel_kernel
 from fmgs_core.types import Camera, Splats
 
 # Columns of a splat's screen-space row. The first ten are differentiable.
@@ -40,27 +41,36 @@ _MARGIN_PX = 0.02
 
 
 def project(
-    splats: Splats, camera: Camera, used_features: tuple[Tensor, ...], cull_backfaces: bool
+    splats: Splats, camera: Camera, colors: Tensor, logits: Tensor, cull_backfaces: bool
 ) -> tuple[Float[Tensor, "N 16"], Float[Tensor, "N 3"], Int32[Tensor, "N 4"]]:
     """Screen-space rows, normals that face the camera (camera axes), and pixel bounds x0, x1, y0, y1 (end exclusive).
 
-    Bounds are empty for splats that are dropped or outside the picture, and their rows and normals are zero.
+    Bounds are empty for splats that are dropped or outside the picture, and their rows and normals are zero. `colors` and
+    `logits` (N, any number) are only looked at for values that cannot be blended.
     """
     T, K = camera.T_camera_world, camera.K
     view = np.concatenate([T[:3, :3].ravel(), T[:3, 3], K[:2, :2].ravel(), K[:2, 2], [camera.width, camera.height]])
-    return _Project.apply(splats.means, splats.quats, splats.scales, splats.opacities, view, used_features, cull_backfaces)
+    features = colors.detach(), logits.detach()
+    return _Project.apply(splats.means, splats.quats, splats.scales, splats.opacities, features, view, cull_backfaces)
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    """The tensor's values, C-contiguous; a view where it already is."""
+    return tensor.detach().contiguous().numpy()
 
 
 class _Project(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, means, quats, scales, opacities, view, used_features, cull_backfaces):
+    def forward(ctx, means, quats, scales, opacities, features, view, cull_backfaces):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(means, quats, scales, opacities)
-        inputs = [_array(t) for t in (means, quats, scales, opacities)]
         n = len(means)
         rows, normals = np.zeros((n, COLUMNS), np.float32), np.zeros((n, 3), np.float32)
         bounds, turned = np.zeros((n, 4), np.int32), np.zeros(n, np.float32)
-        _project_splats(*inputs, view, _bounded(used_features, n), cull_backfaces, rows, normals, bounds, turned)
+        _project_splats(
+            as_array(means), as_array(quats), as_array(scales), as_array(opacities),
+            as_array(features[0]), as_array(features[1]), view, cull_backfaces, rows, normals, bounds, turned,
+        )  # fmt: skip
         ctx.view, ctx.turned = view, turned
         outputs = torch.from_numpy(rows), torch.from_numpy(normals), torch.from_numpy(bounds)
         ctx.mark_non_differentiable(outputs[2])
@@ -69,36 +79,19 @@ class _Project(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_rows, grad_normals, _grad_bounds):
-        inputs = [_array(t) for t in ctx.saved_tensors]
-        n = len(inputs[0])
-        grads = [np.zeros_like(a) for a in inputs]
-        grad_rows = np.zeros((n, COLUMNS), np.float32) if grad_rows is None else _array(grad_rows)
-        grad_normals = np.zeros((n, 3), np.float32) if grad_normals is None else _array(grad_normals)
-        _project_backward(*inputs, ctx.view, ctx.turned, grad_rows, grad_normals, *grads)
+        means, quats, scales, opacities = (as_array(t) for t in ctx.saved_tensors)
+        n = len(means)
+        grad_rows = np.zeros((n, COLUMNS), np.float32) if grad_rows is None else as_array(grad_rows)
+        grad_normals = np.zeros((n, 3), np.float32) if grad_normals is None else as_array(grad_normals)
+        grads = np.zeros_like(means), np.zeros_like(quats), np.zeros_like(scales), np.zeros_like(opacities)
+        _project_backward(
+            means, quats, scales, opacities, ctx.view, ctx.turned, grad_rows, grad_normals,
+            grads[0], grads[1], grads[2], grads[3],
+        )  # fmt: skip
         return (*map(torch.from_numpy, grads), None, None, None)
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
-
-
-def _bounded(features: tuple[Tensor, ...], n: int) -> np.ndarray:
-    """Per splat: are all features that will be blended finite and within PARAMETER_MAX?"""
-    result = np.ones(n, np.bool_)
-    for feature in features:
-        _mark_unbounded(_array(feature), result)
-    return result
-
-
-@njit(cache=True, nogil=True)
-def _mark_unbounded(features, bounded):
-    for i in range(features.shape[0]):
-        for c in range(features.shape[1]):
-            if not abs(features[i, c]) <= PARAMETER_MAX:
-                bounded[i] = False
-
-
-@njit(cache=True)
+@kernel_part
 def _rotation(w, x, y, z):
     """Rotation matrix of a unit quaternion, row by row."""
     return (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
@@ -106,38 +99,40 @@ def _rotation(w, x, y, z):
             2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))  # fmt: skip
 
 
-@njit(cache=True)
+@kernel_part
 def _rotate(R, x, y, z):
     return R[0] * x + R[1] * y + R[2] * z, R[3] * x + R[4] * y + R[5] * z, R[6] * x + R[7] * y + R[8] * z
 
 
-@njit(cache=True)
+@kernel_part
 def _rotate_back(R, x, y, z):
     return R[0] * x + R[3] * y + R[6] * z, R[1] * x + R[4] * y + R[7] * z, R[2] * x + R[5] * y + R[8] * z
 
 
-@njit(cache=True)
-def _well_formed(means, quats, scales, opacities, i):
-    for k in range(3):
-        if not abs(means[i, k]) <= PARAMETER_MAX:
-            return False
-    for k in range(4):
-        if not abs(quats[i, k]) <= PARAMETER_MAX:
-            return False
-    for k in range(2):
-        if not SCALE_MIN_M <= scales[i, k] <= PARAMETER_MAX:
-            return False
-    return ALPHA_MIN <= opacities[i] <= PARAMETER_MAX
+@kernel_part
+def _bounded(values):
+    """All finite and within PARAMETER_MAX?"""
+    result = True
+    for k in range(len(values)):
+        result &= abs(values[k]) <= PARAMETER_MAX
+    return result
 
 
-@njit(cache=True)
+@kernel_part
+def _well_formed(means, quats, scales, opacities, colors, logits, i):
+    shape = _bounded(means[i]) and _bounded(quats[i]) and _bounded(scales[i]) and _bounded(opacities[i : i + 1])
+    thick = scales[i, 0] >= SCALE_MIN_M and scales[i, 1] >= SCALE_MIN_M
+    return shape and thick and opacities[i] >= ALPHA_MIN and _bounded(colors[i]) and _bounded(logits[i])
+
+
+@kernel_part
 def _view(view):
     """Rotation, translation and the 2 x 2 part of K as scalars, in double precision."""
     R = (view[0], view[1], view[2], view[3], view[4], view[5], view[6], view[7], view[8])
     return R, (view[9], view[10], view[11]), (view[12], view[13], view[14], view[15])
 
 
-@njit(cache=True)
+@kernel_part
 def _in_camera(means, quats, i, R, t):
     """Centre, quaternion (unit) and its norm, and the columns of the camera-frame rotation of splat i."""
     x, y, z = _rotate(R, float(means[i, 0]), float(means[i, 1]), float(means[i, 2]))
@@ -150,14 +145,14 @@ def _in_camera(means, quats, i, R, t):
     return (x + t[0], y + t[1], z + t[2]), q, norm, a, b, n
 
 
-@njit(cache=True)
+@kernel_part
 def _projected_tangent(K, mu, a):
     """K2 (a.xy - (mu.xy / mu.z) a.z): the tangent's image [px], times mu.z."""
     x, y = a[0] - mu[0] / mu[2] * a[2], a[1] - mu[1] / mu[2] * a[2]
     return K[0] * x + K[1] * y, K[2] * x + K[3] * y
 
 
-@njit(cache=True)
+@kernel_part
 def _inverse_jacobian(ax, ay, bx, by, z):
     """Q = ([a b] / z)^-1 row by row, and whether the splat is seen too edge-on for it to be used."""
     det = ax * by - bx * ay
@@ -167,7 +162,7 @@ def _inverse_jacobian(ax, ay, bx, by, z):
     return (by * s, -bx * s, -ay * s, ax * s), False
 
 
-@njit(cache=True)
+@kernel_part
 def _extent(a, b, az, bz, z, radius):
     """Interval of (a U + b V) / (z + az U + bz V) over the disk |(U, V)| <= radius; infinite if that crosses z = 0."""
     d = radius * radius * (az * az + bz * bz) - z * z
@@ -178,7 +173,7 @@ def _extent(a, b, az, bz, z, radius):
     return centre - half, centre + half
 
 
-@njit(cache=True)
+@kernel_part
 def _pixels(centre, low, high, reach, size):
     """Pixels whose centres lie within [low, high] or `reach` of the projected centre, cut to the picture."""
     low, high = centre + min(low, -reach) - _MARGIN_PX, centre + max(high, reach) + _MARGIN_PX
@@ -186,11 +181,11 @@ def _pixels(centre, low, high, reach, size):
     return (int(first), int(last) + 1) if first <= last else (0, 0)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _project_splats(means, quats, scales, opacities, view, bounded, cull_backfaces, rows, normals, bounds, turned):
+@parallel_kernel
+def _project_splats(means, quats, scales, opacities, colors, logits, view, cull_backfaces, rows, normals, bounds, turned):
     R, t, K = _view(view)
     for i in prange(means.shape[0]):
-        if not bounded[i] or not _well_formed(means, quats, scales, opacities, i):
+        if not _well_formed(means, quats, scales, opacities, colors, logits, i):
             continue
         mu, _, norm, a, b, n = _in_camera(means, quats, i, R, t)
         away = n[0] * mu[0] + n[1] * mu[1] + n[2] * mu[2] > 0
@@ -227,14 +222,14 @@ def _project_splats(means, quats, scales, opacities, view, bounded, cull_backfac
         row[DEPTH_LOW], row[DEPTH_HIGH] = max(1 - support, NEAR_M / z), min(1 + support, 0.999 / RATIO_MIN)
 
 
-@njit(cache=True)
+@kernel_part
 def _tangent_backward(K, mu, a, grad_x, grad_y):
     """Of _projected_tangent: gradients of a (3) and of (mu.x / mu.z, mu.y / mu.z)."""
     gx, gy = K[0] * grad_x + K[2] * grad_y, K[1] * grad_x + K[3] * grad_y
     return gx, gy, -(mu[0] * gx + mu[1] * gy) / mu[2], -a[2] * gx, -a[2] * gy
 
 
-@njit(cache=True)
+@kernel_part
 def _rotation_backward(q, norm, a, b, n):
     """Gradient of the raw quaternion, given the gradients of the rotation's columns a, b, n in the world frame."""
     w, x, y, z = q
@@ -246,7 +241,7 @@ def _rotation_backward(q, norm, a, b, n):
     return (gw - w * along) / norm, (gx - x * along) / norm, (gy - y * along) / norm, (gz - z * along) / norm
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@parallel_kernel
 def _project_backward(
     means, quats, scales, opacities, view, turned, grad_rows, grad_normals, grad_means, grad_quats, grad_scales, grad_opacities
 ):

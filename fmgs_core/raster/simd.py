@@ -4,11 +4,11 @@ Numba's loop vectoriser has to be coaxed, and what it emits depends on the shape
 says what is meant: kernels read as if they worked on one pixel, and LLVM splits the vector for the CPU at hand (one
 AVX-512 register, two AVX, four NEON). No operation assumes the absence of NaN or infinity; only contraction to FMA and
 reciprocal division are licensed.
-
-`@njit(cache=True)` looks at the file of the cached function only: after an edit here, touch the files that use it.
 """
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.core.extending import models, register_model
 from numba.core.imputils import lower_builtin, lower_cast
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _typed_intrinsic
 
 LANES = 16
 _FLAGS = ("contract", "arcp", "nsz")
@@ -37,6 +37,11 @@ class MaskType(types.Type):
 
     def __init__(self):
         super().__init__(name="Mask")
+
+
+def intrinsic(function: Callable) -> Any:
+    """Numba's, hidden from type checkers: they take it for the undecorated function, which has one argument more."""
+    return _typed_intrinsic(function)
 
 
 row_type = RowType()
@@ -81,7 +86,7 @@ def _register_operator(functions: tuple, result: types.Type, emit) -> None:
             return None
 
     for function in functions:
-        infer_global(function)(type(f"Row_{function.__name__}", (Typing,), {}))
+        infer_global(function)(type(f"Row_{function.__name__}", (Typing,), {}))  # pyright: ignore[reportOptionalCall]
         lower_builtin(function, RowType, RowType)(lambda context, builder, sig, args: emit(builder, *args))
 
 
@@ -89,11 +94,13 @@ _register_operator((operator.add, operator.iadd), row_type, lambda b, x, y: b.fa
 _register_operator((operator.sub, operator.isub), row_type, lambda b, x, y: b.fsub(x, y, flags=_FLAGS))
 _register_operator((operator.mul, operator.imul), row_type, lambda b, x, y: b.fmul(x, y, flags=_FLAGS))
 _register_operator((operator.truediv,), row_type, lambda b, x, y: b.fdiv(x, y, flags=_FLAGS))
-for _function, _symbol in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">=")):
+for _function, _symbol in (
+    (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "=="),
+):  # fmt: skip
     _register_operator((_function,), mask_type, lambda b, x, y, symbol=_symbol: b.fcmp_ordered(symbol, x, y))
 
 
-@infer_global(operator.and_)
+@infer_global(operator.and_)  # pyright: ignore[reportOptionalCall]
 class _MaskAnd(AbstractTemplate):
     def generic(self, args, kws):
         return signature(mask_type, *args) if args == (mask_type, mask_type) else None
@@ -104,7 +111,7 @@ def _mask_and(context, builder, sig, args):
     return builder.and_(*args)
 
 
-@infer_global(operator.neg)
+@infer_global(operator.neg)  # pyright: ignore[reportOptionalCall]
 class _RowNegative(AbstractTemplate):
     def generic(self, args, kws):
         return signature(row_type, row_type) if args == (row_type,) else None

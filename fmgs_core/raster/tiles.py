@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int32
-from numba import njit
 
+from fmgs_core.raster.kernel import kernel
 from fmgs_core.raster.simd import LANES
 
 TILE = LANES
@@ -42,7 +42,7 @@ def tile_splats(
     return Tiling(order, starts, members, worklist, shares, columns)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _depth_order(bounds, depth):
     """Stable radix sort of the visible splats: positive floats sort like their bits, 16 of them at a time."""
     visible = np.flatnonzero(bounds[:, 1] > bounds[:, 0]).astype(np.int32)
@@ -62,7 +62,7 @@ def _depth_order(bounds, depth):
     return visible
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _tile_starts(bounds, order, columns, tiles):
     counts = np.zeros(tiles + 1, np.int32)
     for i in order:
@@ -74,7 +74,7 @@ def _tile_starts(bounds, order, columns, tiles):
     return counts
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _tile_members(bounds, order, columns, starts):
     members = np.empty(starts[-1], np.int32)
     ends = starts.copy()

@@ -1,0 +1,42 @@
+"""How this package compiles: kernels, which numba keeps on disk, and the functions they are made of."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+# A division by zero gives infinity, as in numpy, instead of a test and an exception at every division.
+_OPTIONS = {"error_model": "numpy", "nogil": True}
+
+
+def _package_stamp() -> str:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+_STAMP = _package_stamp()
+
+
+def kernel_part(function: Callable) -> Any:
+    """Compiled into the kernels that call it."""
+    return njit(**_OPTIONS)(function)
+
+
+def kernel(function: Callable) -> Any:
+    """Compiled once and kept on disk until any file of this package changes.
+
+    Numba by itself compares the kernel's own file only, and would go on running what it once inlined from the others.
+    """
+    return _stamped(njit(cache=True, **_OPTIONS)(function))
+
+
+def parallel_kernel(function: Callable) -> Any:
+    """`kernel` whose prange loops are spread over threads."""
+    return _stamped(njit(cache=True, parallel=True, **_OPTIONS)(function))
+
+
+def _stamped(dispatcher: Any) -> Any:
+    dispatcher._cache._cache_file._source_stamp = _STAMP
+    return dispatcher
