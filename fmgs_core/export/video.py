@@ -3,10 +3,8 @@
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
-from typing_extensions import Self
 
 from fmgs_core.export.atomic import check_folder, part_path
 from fmgs_core.types import Image
@@ -14,11 +12,9 @@ from fmgs_core.types import Image
 try:
     import av
     from av.video.reformatter import ColorRange, Colorspace
+    from av.video.stream import VideoStream
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError("writing video needs PyAV: pip install fmgs_ros[cpu]", name="av") from missing
-
-if TYPE_CHECKING:
-    from av.video.stream import VideoStream
 
 # x264's scale: 18 is where differences to the original stop being visible (ffmpeg's H.264 guide), 23 its default.
 DEFAULT_CRF = 18
@@ -81,13 +77,13 @@ class VideoWriter:
             self._container.close()
             self._part.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close() if kind is None else self.abort()
 
-    def _add_stream(self, width: int, height: int) -> "VideoStream":
+    def _add_stream(self, width: int, height: int) -> VideoStream:
         # Rates such as 30000 / 1001 come as floats; mp4 wants them as a ratio of small integers.
         stream = self._container.add_stream("libx264", rate=Fraction(self._fps).limit_denominator(1001))
         stream.width, stream.height = width + width % 2, height + height % 2

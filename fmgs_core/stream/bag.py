@@ -52,7 +52,7 @@ class BagSource(ReplaySource):
             frames = _bag_frames(name, topics, cameras, length, on_warning, stack.pop_all())
         super().__init__(
             name,
-            in_time_order(frames, name, on_warning),
+            in_time_order(frames, name, config, on_warning),
             config,
             fps=fps,
             length=length,

@@ -5,7 +5,6 @@ import struct
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 from fmgs_core.stream.folder import natural_key
 from fmgs_core.stream.source import OnWarning
@@ -97,7 +96,7 @@ class _MendedMcap:
     def is_dir(self) -> bool:
         return False
 
-    def open(self, mode: str) -> BinaryIO:
+    def open(self, mode: str) -> io.BufferedReader:
         assert mode == "rb"
         return io.BufferedReader(_Spliced(self._path.open("rb"), self.length, _FOOTER))
 
@@ -105,7 +104,7 @@ class _MendedMcap:
         return str(self._path)
 
 
-def _complete_length(file: BinaryIO, size: int) -> int:
+def _complete_length(file: io.BufferedReader, size: int) -> int:
     """Bytes up to the end of the last complete record of the data section."""
     position = len(_MAGIC)
     while position + _RECORD_HEADER.size <= size:
@@ -122,7 +121,7 @@ def _complete_length(file: BinaryIO, size: int) -> int:
 class _Spliced(io.RawIOBase):
     """The first `length` bytes of a file, then `tail`, without a copy of the file."""
 
-    def __init__(self, file: BinaryIO, length: int, tail: bytes):
+    def __init__(self, file: io.BufferedReader, length: int, tail: bytes):
         self._file, self._length, self._tail, self._position = file, length, tail, 0
 
     def readable(self) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 
 import numpy as np
-from typing_extensions import Self
 
 from fmgs_core.concurrency import Latest
 from fmgs_core.stream.intrinsics import CameraGuess, SizeWatch, shrunk
@@ -84,7 +83,7 @@ class LiveSource:
         if self._thread.is_alive():
             self._warn(f"{self.name}: still busy {_JOIN_S:g} s after closing; it is freed when its last grab returns")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "LiveSource":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Generator
 from types import TracebackType
 
-from typing_extensions import Self
-
 from fmgs_core.stream.intrinsics import shrunk
 from fmgs_core.stream.source import Clock, OnWarning, SourceConfig
 from fmgs_core.types import Frame
@@ -77,7 +75,7 @@ class ReplaySource:
         self._frames.close()
         self._next = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ReplaySource":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -147,8 +145,14 @@ class Damage:
         self._warn(f"{self._name}: {what} is left out: {cause}")
 
 
-def in_time_order(frames: Frames, name: str, on_warning: OnWarning) -> Frames:
-    """Leaves out frames that are not newer than the one before: a tracker cannot use a step back in time."""
+def in_time_order(frames: Frames, name: str, config: SourceConfig, on_warning: OnWarning) -> Frames:
+    """Leaves out frames that are not newer than the one before: a tracker cannot use a step back in time.
+
+    A recording that is re-timed keeps them all, because its own stamps do not count.
+    """
+    if config.fps_override is not None:
+        yield from frames
+        return
     last_ns, left_out = None, 0
     for frame in frames:
         if last_ns is not None and frame.stamp_ns <= last_ns:

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
-
-from typing_extensions import Self
+from typing import Protocol, runtime_checkable
 
 from fmgs_core.types import Frame
 
@@ -65,6 +63,7 @@ class Clock:
     sleep_s: Callable[[float], None] = time.sleep
 
 
+@runtime_checkable
 class FrameSource(Protocol):
     """Frames of one camera in time order. Opening is all or nothing: an open source has delivered its first picture.
 
@@ -125,7 +124,7 @@ class FrameSource(Protocol):
 
     def close(self) -> None: ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "FrameSource": ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 

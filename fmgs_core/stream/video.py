@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,14 +14,12 @@ from fmgs_core.stream.source import Clock, OnWarning, SourceConfig, SourceError,
 
 try:
     import av
-    from av.error import FFmpegError
-except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError("reading video needs PyAV: pip install fmgs_ros[cpu]", name="av") from missing
-
-if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.error import FFmpegError
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError("reading video needs PyAV: pip install fmgs_ros[cpu]", name="av") from missing
 
 # A network stream that is silent this long counts as lost [s].
 _NETWORK_TIMEOUT_S = 5.0
@@ -52,7 +49,7 @@ class VideoSource(ReplaySource):
             stream = _video_stream(container, path)
             fps, length = _rate(stream), _length(container, stream)
         guess = CameraGuess(config.focal_px)
-        frames = in_time_order(_file_frames(path, guess, on_warning), path.name, on_warning)
+        frames = in_time_order(_file_frames(path, guess, on_warning), path.name, config, on_warning)
         super().__init__(
             path.name, frames, config, fps=fps, length=length, estimated=lambda: guess.estimated, clock=clock or Clock()
         )
@@ -76,7 +73,7 @@ class NetworkSource(LiveSource):
         super().__init__(url, lambda: _network_pictures(url), config or SourceConfig(), on_warning=on_warning, clock=clock)
 
 
-def _opened(path: Path) -> "InputContainer":
+def _opened(path: Path) -> InputContainer:
     expected = f"{path}: expected a video file with a video stream"
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{expected}, got an empty file")
@@ -86,7 +83,7 @@ def _opened(path: Path) -> "InputContainer":
         raise ValueError(f"{expected}, got one that does not open (another kind of file, or cut): {error}") from error
 
 
-def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     if not container.streams.video:
         kinds = sorted({stream.type for stream in container.streams}) or ["no stream"]
         raise ValueError(f"{path}: expected a video file with a video stream, got {', '.join(kinds)}")
@@ -95,12 +92,12 @@ def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
     return stream
 
 
-def _rate(stream: "VideoStream") -> float | None:
+def _rate(stream: VideoStream) -> float | None:
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate else None
 
 
-def _length(container: "InputContainer", stream: "VideoStream") -> int | None:
+def _length(container: InputContainer, stream: VideoStream) -> int | None:
     """Frames by the container's own count, else by duration and rate."""
     fps = _rate(stream)
     if stream.frames:
@@ -125,7 +122,7 @@ def _file_frames(path: Path, guess: CameraGuess, on_warning: OnWarning) -> Frame
         on_warning(f"{path.name}: the file ends early: {count} of {expected} frames could be read")
 
 
-def _decoded(container: "InputContainer", stream: "VideoStream", damage: Damage) -> Generator["VideoFrame", None, None]:
+def _decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> Generator[VideoFrame, None, None]:
     """Every picture that can be decoded. A damaged packet is left out; damage of the container itself ends the stream."""
     packets, number = container.demux(stream), 0
     while True:
@@ -146,13 +143,13 @@ def _decoded(container: "InputContainer", stream: "VideoStream", damage: Damage)
         yield from pictures
 
 
-def _stamp_ns(picture: "VideoFrame", fallback_ns: int) -> int:
+def _stamp_ns(picture: VideoFrame, fallback_ns: int) -> int:
     if picture.pts is None or picture.time_base is None:
         return fallback_ns
     return round(picture.pts * Fraction(picture.time_base) * 1_000_000_000)
 
 
-def _upright_rgb(picture: "VideoFrame", aspect: Fraction | None) -> np.ndarray:
+def _upright_rgb(picture: VideoFrame, aspect: Fraction | None) -> np.ndarray:
     """RGB with square pixels (`aspect` is a pixel's width over its height), turned as the display matrix says."""
     width = round(picture.width * float(aspect)) if aspect else picture.width
     rgb = picture.to_ndarray(format="rgb24", width=width, height=picture.height)
