@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from scipy.spatial.transform import Rotation
 
 from fmgs_core.evaluation import metrics
 from fmgs_core.evaluation.mesh_distance import distance_to_mesh
@@ -138,6 +139,16 @@ def test_distance_to_a_mesh_is_exact_for_triangles_of_all_sizes():
     np.testing.assert_allclose(distance_to_mesh(points, corners.reshape(-1, 3), faces), expected, atol=1e-12)
 
 
+def test_a_large_triangle_is_found_behind_many_small_ones():
+    """The nearest centroids all belong to a cloud of crumbs, the nearest surface is the floor's."""
+    rng = np.random.default_rng(7)
+    floor = trimesh.creation.box((10, 10, 0.001)).subdivide().subdivide()
+    crumbs = np.array([0.5, 0.5, 0.3]) + rng.uniform(-0.01, 0.01, (40, 3, 3))
+    vertices = np.concatenate([floor.vertices, crumbs.reshape(-1, 3)])
+    faces = np.concatenate([floor.faces, len(floor.vertices) + np.arange(120).reshape(40, 3)])
+    assert distance_to_mesh(np.array([[0.5, 0.5, 0.1005]]), vertices, faces)[0] == pytest.approx(0.1, abs=1e-9)
+
+
 def test_mpjpe_forgives_a_shift_and_nothing_else():
     truth = pose()
     assert metrics.mpjpe_mm(truth + np.array([0.3, -0.2, 1.0]), truth) == pytest.approx(0.0, abs=1e-9)
@@ -155,6 +166,18 @@ def test_pa_mpjpe_forgives_rotation_and_scale_but_not_a_mirror():
     assert metrics.pa_mpjpe_mm(moved, truth) == pytest.approx(0.0, abs=1e-6)
     assert metrics.mpjpe_mm(moved, truth) > 100
     assert metrics.pa_mpjpe_mm(truth * [-1, 1, 1], truth) > 50
+
+
+@pytest.mark.parametrize("mirror", [1.0, -1.0])
+def test_pa_mpjpe_is_that_of_the_best_rotation_and_scale(mirror):
+    """Parity with scipy's rotation fit, also where the best orthogonal matrix would be a reflection."""
+    truth = pose()[0, :22]
+    estimate = 0.6 * (truth + np.random.default_rng(6).normal(0, 0.05, truth.shape)) * [mirror, 1, 1]
+    a, b = estimate - estimate.mean(0), truth - truth.mean(0)
+    turned = Rotation.align_vectors(b, a)[0].apply(a)
+    fitted = turned * (turned * b).sum() / (a * a).sum()
+    expected = 1000 * np.linalg.norm(fitted - b, axis=-1).mean()
+    assert metrics.pa_mpjpe_mm(estimate, truth) == pytest.approx(expected, rel=1e-6)
 
 
 def test_pa_mpjpe_does_not_depend_on_the_frame_of_the_estimate():

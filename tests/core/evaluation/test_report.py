@@ -115,6 +115,15 @@ def test_a_write_that_fails_leaves_the_old_report(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
+def test_a_reader_of_the_old_report_keeps_it_while_the_new_one_is_written(tmp_path):
+    path, reader = tmp_path / "report.html", tmp_path / "opened before"
+    write_report(path, example(title="the old one"))
+    reader.hardlink_to(path)
+    write_report(path, example(title="the new one"))
+    assert "the old one" in reader.read_text()
+    assert "the new one" in path.read_text()
+
+
 def test_a_bare_report_needs_only_figures(tmp_path):
     write_report(tmp_path / "report.html", RunReport("A title", "a camera", {"frames": 3}))
     assert "Warnings" not in (tmp_path / "report.html").read_text()
