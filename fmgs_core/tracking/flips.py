@@ -17,7 +17,7 @@ LEG_BONES = {23, 24, 25, 26, 29, 30}
 
 PIXEL_NOISE_HEIGHTS, DIRECTION_NOISE, CLIP = 0.03, 0.35, 9.0
 # A detection is doubted from the first cost on, and changed when a hypothesis costs less than that share of it.
-DOUBT_ALL, SHARE_ALL, DOUBT_LEGS, SHARE_LEGS = 40.0, 0.55, 12.0, 0.5
+DOUBT_ALL, SHARE_ALL, DOUBT_LEGS, SHARE_LEGS = 20.0, 0.55, 8.0, 0.5
 MAX_RUN_ALL, MAX_RUN_LEGS = 4, 3
 FACE_SEEN = 0.7
 # Nobody who shows the detector a face has turned further; at 120 degrees it still sees one.

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 NUM_CLUSTERS = 400
 # Share of the mean gap that is taken over per frame, at first and after FAST_FRAMES frames: a steady field drifts less.
 FAST_RATE, SLOW_RATE, FAST_FRAMES = 0.15, 0.05, 30
-MAX_GAP_M, LOWEST_M, HIGHEST_M = 0.03, -0.01, 0.06
+MAX_GAP_M, LOWEST_M, HIGHEST_M = 0.03, -0.02, 0.06
 
 
 class InflationField:
@@ -19,7 +19,8 @@ class InflationField:
 
     def __init__(self, v_template: Float[np.ndarray, "V 3"]):
         centers = v_template[_farthest_points(v_template, min(NUM_CLUSTERS, len(v_template)))]
-        distance, self._clusters = KDTree(centers).query(v_template, k=min(4, len(centers)))
+        distance, nearest = KDTree(centers).query(v_template, k=min(4, len(centers)))
+        self._clusters = np.asarray(nearest)
         weights = 1 / (distance + 0.01) ** 2
         self._weights = weights / weights.sum(1, keepdims=True)
         self._offsets = np.zeros(len(centers))

@@ -22,17 +22,23 @@ class ShapeBelief:
 
     def __init__(self, body: BodyModel, num_betas: int, subject_height_m: float | None):
         sigmas = np.resize(BETA_SIGMAS, num_betas)
-        gradient = _height_gradient(body, num_betas)
+        self._mean_stature_m = body.height(np.zeros(num_betas))
+        self._height_gradient = gradient = _height_gradient(body, num_betas)
         sigma_m = UNKNOWN_HEIGHT_SIGMA_M if subject_height_m is None else KNOWN_HEIGHT_SIGMA_M
         self._prior_information = np.diag(1 / sigmas**2) + np.outer(gradient, gradient) / sigma_m**2
         self._prior_mean = np.zeros(num_betas)
         if subject_height_m is not None:
-            excess = subject_height_m - body.height(np.zeros(num_betas))
+            excess = subject_height_m - self._mean_stature_m
             self._prior_mean = gradient * excess / (gradient @ gradient)
         self._data = np.zeros((num_betas, num_betas))
         self.betas = self._prior_mean.copy()
         """The last estimate."""
         self._mean = self._prior_mean.copy()
+
+    @property
+    def stature_m(self) -> float:
+        """To first order in the betas, which is exact as long as the same vertices stay highest and lowest."""
+        return float(self._mean_stature_m + self._height_gradient @ self.betas)
 
     @property
     def prior(self) -> ShapePrior:

@@ -55,8 +55,6 @@ class SilhouetteFit:
     iou: float
     vertices: Int[np.ndarray, " n"]
     """The body vertex of each row."""
-    gaps_m: Float[np.ndarray, " n"]
-    """Mask contour minus body contour along the mask's normal."""
 
 
 class Silhouette:
@@ -95,13 +93,18 @@ class Silhouette:
         normals, offset = outline.normals[match], outline.points[match] - points
         # The vertex lies inside of the drawn outline by a part of its triangle; it should end as far inside of the mask's.
         targets = outline.picture.project(v[vertices]) + offset / outline.scale
-        gaps_m = (normals * offset).sum(1) / outline.working.K[0, 0] * v[vertices, 2]
         iou = float((drawn & outline.inside).sum() / union) if union else 0.0
-        return SilhouetteFit(self._terms(vertices, normals, targets, height_px), iou, vertices, gaps_m)
+        return SilhouetteFit(self._terms(vertices, normals, targets, height_px), iou, vertices)
 
-    def dress(self, fit: SilhouetteFit) -> None:
-        """Lets the surface follow what the pose could not explain. Hands keep their skin: they are drawn open, held closed."""
-        self.inflation.observe(fit.vertices, fit.gaps_m, ~self._is_hand[fit.vertices])
+    def dress(self, fit: SilhouetteFit, pose: BodyPose, outline: MaskOutline) -> None:
+        """Lets the surface follow the gaps that `pose`, solved with the fit's terms, has left open.
+
+        Hands keep their skin: the template's are open, people's seldom.
+        """
+        points = posed_points(fit.terms.points, self._skeleton, pose)
+        gaps_px = ((fit.terms.targets - outline.picture.project(points)) * fit.terms.normals).sum(1)
+        gaps_m = gaps_px * points[:, 2] / outline.picture.K[0, 0]
+        self.inflation.observe(fit.vertices, gaps_m, ~self._is_hand[fit.vertices] & np.isfinite(gaps_m))
         self._surface = self._dressed()
 
     def no_terms(self) -> ContourTerms:
@@ -154,8 +157,8 @@ def _padded(box: tuple[int, int, int, int], margin: int, camera: Camera) -> tupl
 
 def _largest_piece(inside: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     pieces = np.empty(inside.shape, np.int32)
-    count = scipy.ndimage.label(inside, output=pieces)
-    if count < 2:
+    scipy.ndimage.label(inside, output=pieces)
+    if pieces.max() < 2:
         return inside
     return pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
 

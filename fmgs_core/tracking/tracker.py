@@ -180,7 +180,7 @@ class BodyTracker:
 
     def _height_px(self, pose: BodyPose, camera: Camera) -> float:
         """Size of the upright person in the picture, to which all pixel noise is related."""
-        return camera.K[1, 1] * self._body.height(self._shape.betas) / max(pose.transl[2], NEAR_M)
+        return camera.K[1, 1] * self._shape.stature_m / max(pose.transl[2], NEAR_M)
 
     def _fit(self, detection: Detection, frame: Frame, mask: Float[np.ndarray, "h w"] | None) -> "_Fit | None":
         """None when a solution is not finite."""
@@ -204,8 +204,7 @@ class BodyTracker:
         outline = self._outline(mask, frame.camera, height_px) if np.isfinite(solution.cost) else None
         iou = None
         if outline is not None:
-            rounds = self.config.first_silhouette_rounds if first else self.config.silhouette_rounds
-            solution, iou = self._refined(solution, problem, outline, height_px, rounds)
+            solution, iou = self._refined(solution, problem, outline, height_px, first=first)
         finite = np.isfinite(solution.cost) and all(np.isfinite(part).all() for part in solution.pose)
         return _Fit(solution, problem.landmarks, height_px, iou) if finite else None
 
@@ -219,16 +218,17 @@ class BodyTracker:
         return mask_outline(mask, camera, height_px) if mask is not None and self.config.use_silhouette else None
 
     def _refined(
-        self, solution: Solution, problem: Problem, outline: MaskOutline, height_px: float, rounds: int
+        self, solution: Solution, problem: Problem, outline: MaskOutline, height_px: float, *, first: bool
     ) -> tuple[Solution, float]:
         """Pairs outline and contour anew in each round; what is left over afterwards is clothing."""
-        for _ in range(rounds):
+        rounds, iou = self.config.first_silhouette_rounds if first else self.config.silhouette_rounds, 0.0
+        for k in range(rounds):
             fit = self._silhouette.compare(solution.pose, outline, height_px)
-            solution = solve(problem._replace(contour=fit.terms), solution.pose, CONTOUR_ITERATIONS)
-        fit = self._silhouette.compare(solution.pose, outline, height_px)
-        self._silhouette.dress(fit)
+            solution, iou = solve(problem._replace(contour=fit.terms), solution.pose, CONTOUR_ITERATIONS), fit.iou
+            if first or k == rounds - 1:  # nothing is known of the clothes at first, and waiting would bend the pose
+                self._silhouette.dress(fit, solution.pose, outline)
         self._inflation = self._silhouette.inflation.per_vertex().astype(np.float32)
-        return solution, fit.iou
+        return solution, iou
 
     def _remember(self, solution: Solution, frame: Frame) -> None:
         self._shape.absorb(solution)
