@@ -62,6 +62,8 @@ def test_extreme_opacities_stay_finite(tmp_path):
     one = torch.ones(3, 3)
     splats = Splats(one, torch.ones(3, 4), torch.full((3, 2), 0.01), torch.tensor([0.0, 0.5, 1.0]), one)
     write_ply(tmp_path / "a.ply", splats)
+    data = (tmp_path / "a.ply").read_bytes().split(b"end_header\n", 1)[1]
+    assert np.isfinite(np.frombuffer(data, "<f4")).all()
     torch.testing.assert_close(read_ply(tmp_path / "a.ply").opacities, splats.opacities, rtol=0, atol=2e-6)
 
 

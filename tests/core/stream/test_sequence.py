@@ -80,8 +80,8 @@ def test_maps_and_states(sequence):
     np.testing.assert_array_equal(split.states[3].betas, np.arange(16))
     assert split.mask(0)[8, 10] == 1 and split.mask(0)[0, 0] == pytest.approx(0.2)
     assert split.depth(0)[8, 10] == pytest.approx(2.3456) and np.isnan(split.depth(0)[0, 0])
-    # Half a step of 1/127.5 in each component.
-    np.testing.assert_allclose(split.normal(0)[8, 10], [0, 0.6, -0.8], atol=5e-3)
+    stored = (np.array([128, 204, 26]) - 127.5) / 127.5
+    np.testing.assert_allclose(split.normal(0)[8, 10], stored / np.linalg.norm(stored), atol=1e-6)  # float32
     assert np.linalg.norm(split.normal(0)[8, 10]) == pytest.approx(1) and not split.normal(0)[0, 0].any()
     assert split.labels(0)[8, 10] == 22
     assert split.has_geometry(0) and not split.has_geometry(1)
