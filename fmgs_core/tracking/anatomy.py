@@ -12,11 +12,11 @@ from fmgs_core.tracking.kinematics import NUM_JOINTS
 from fmgs_core.tracking.solver import Anatomy
 
 # joint: mean of (x, y, z) [rad]; a relaxed arm hangs, an elbow and a knee are slightly bent. Others: zero.
-_MEANS = {"left_shoulder": (0, 0, -1.0), "left_elbow": (0, -0.35, 0), "left_knee": (0.15, 0, 0)}
+_MEANS = {"left_shoulder": (0.0, 0.0, -1.0), "left_elbow": (0.0, -0.35, 0.0), "left_knee": (0.15, 0.0, 0.0)}
 
 # joint: sigma of (x, y, z) [rad]
 _SIGMAS = {
-    "pelvis": (50, 50, 50),
+    "pelvis": (50.0, 50.0, 50.0),
     "spine1": (0.2, 0.2, 0.15),
     "spine2": (0.2, 0.2, 0.15),
     "spine3": (0.2, 0.2, 0.15),
@@ -53,7 +53,7 @@ def anatomy_of(body: BodyModel, strength: float) -> Anatomy:
     missing = sorted(set(_SIGMAS) - set(names))
     if missing or len(names) < NUM_JOINTS:
         raise ValueError(f"body {body.name!r}: expected SMPL's joint names among the first {NUM_JOINTS}, missing {missing}")
-    means = np.stack([_mirrored(name, _MEANS.get(_left(name), (0, 0, 0))) for name in names])
+    means = np.stack([_mirrored(name, _MEANS.get(_left(name), (0.0, 0.0, 0.0))) for name in names])
     sigmas = np.stack([np.asarray(_SIGMAS[_left(name)], dtype=np.float64) for name in names])
     bounds = [[_mirrored(name, bound) for bound in _LIMITS.get(_left(name), _UNBOUNDED)] for name in names]
     lower, upper = np.min(bounds, axis=1), np.max(bounds, axis=1)  # mirroring swaps them where it changes the sign

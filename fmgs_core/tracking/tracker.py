@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from fmgs_core.body.template import BodyModel
 from fmgs_core.tracking.anatomy import anatomy_of
-from fmgs_core.tracking.detection import Detection, along_viewing_ray, detection_of, landmark_terms
+from fmgs_core.tracking.detection import TRUNK, Detection, along_viewing_ray, detection_of, landmark_terms
 from fmgs_core.tracking.flips import ExpectedLandmarks, FlipGuard, FlipVerdict
 from fmgs_core.tracking.history import ROOT_TURN_SHARE, TURN_SHARE, MotionHistory, no_prediction, world_pose
 from fmgs_core.tracking.initialisation import analytic_pose, initial_translation
@@ -113,7 +113,7 @@ class BodyTracker:
         self._history = MotionHistory(self._skeleton, self.config.smoothness)
         self._status, self._misses = TrackingStatus.SEARCHING, 0
         self._last_state: BodyState | None = None
-        self._last_center: Float[np.ndarray, "2"] | None = None
+        self._allowed_way: float | None = None
 
     def update(self, frame: Frame, maps: PriorMaps) -> TrackedBody:
         """Raises ValueError when the keypoints are not MediaPipe's or the mask has not the picture's size."""
@@ -124,15 +124,13 @@ class BodyTracker:
         fit = self._fit(verdict.detection, frame, maps.mask)
         if fit is None:
             return self._missed()
-        self._last_center = detection.center
         self._remember(fit.solution, frame)
         confidence = self._confidence(verdict.detection, fit, frame.camera)
         return TrackedBody(self._last_state, self._status, confidence, verdict.corrected, self._inflation)
 
     def _confidence(self, detection: Detection, fit: "_Fit", camera: Camera) -> float:
         """As TrackedBody.confidence says."""
-        points = posed_points(self._table.points, self._skeleton, fit.solution.pose)
-        pixels = replace(camera, T_camera_world=np.eye(4)).project(points)
+        pixels = self._landmark_pixels(fit.solution.pose, camera)
         main = np.isin(self._table.detected, MAIN_JOINTS)
         error = np.median(np.linalg.norm(pixels - fit.landmarks.targets, axis=1)[main]) / fit.height_px
         overlap = 1.0 if fit.iou is None else np.clip((fit.iou - 0.5) / 0.35, 0.0, 1.0)
@@ -150,25 +148,35 @@ class BodyTracker:
     def _forget_motion(self) -> None:
         self._history.clear()
         self._flips.reset()
-        self._last_center = None
+        self._allowed_way = None
 
     def _is_somebody_else(self, detection: Detection, frame: Frame) -> bool:
-        """A trunk that jumped is not believed; if it stays there, the track is lost and starts anew there."""
+        """A trunk that jumped is not believed; if it stays there, the track is lost and starts anew there.
+
+        The way that is allowed grows while nobody is seen, but not while somebody is seen in the wrong place.
+        """
         self._history.drop_if_stale(frame.stamp_ns)
-        if self._last_center is None or self._history.empty:
+        if self._history.empty:
             return False
-        height_px = self._height_px(self._predicted(frame), frame.camera)
-        # Frames that were missed count too: the way since the last believed one is what is compared.
-        way = np.linalg.norm(detection.center - self._last_center) / height_px
-        return bool(way > self.config.max_jump_heights * max(1.0, self._history.steps(frame.stamp_ns)))
+        predicted = self._predicted(frame)
+        expected = self._landmark_pixels(predicted, frame.camera)[np.isin(self._table.detected, TRUNK)].mean(0)
+        way = np.linalg.norm(detection.center - expected) / self._height_px(predicted, frame.camera)
+        grown = self.config.max_jump_heights * max(1.0, self._history.steps(frame.stamp_ns))
+        allowed = grown if self._allowed_way is None else self._allowed_way
+        self._allowed_way = allowed if way > allowed else None
+        return bool(way > allowed)
+
+    def _landmark_pixels(self, pose: BodyPose, camera: Camera) -> Float[np.ndarray, "L 2"]:
+        points = posed_points(self._table.points, self._skeleton, pose)
+        return replace(camera, T_camera_world=np.eye(4)).project(points)
 
     def _unflipped(self, detection: Detection, frame: Frame, face_score: float | None) -> FlipVerdict:
         if self._history.empty:
             return self._flips.first(detection, face_score)
         expected_pose = self._predicted(frame, ROOT_TURN_SHARE)
         points = posed_points(self._table.points, self._skeleton, expected_pose)
-        camera = replace(frame.camera, T_camera_world=np.eye(4))
-        expected = ExpectedLandmarks(camera.project(points), points, self._height_px(expected_pose, camera))
+        pixels, height_px = self._landmark_pixels(expected_pose, frame.camera), self._height_px(expected_pose, frame.camera)
+        expected = ExpectedLandmarks(pixels, points, height_px)
         verdict = self._flips.check(detection, expected, face_score)
         if verdict.lost:
             self._forget_motion()
