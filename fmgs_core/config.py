@@ -38,6 +38,8 @@ class SessionConfig:
     """At pace live, a frame older than this is dropped unread."""
     progress_every_s: float = 0.5
     """Beat of the progress events."""
+    measure_every_s: float = 3.0
+    """Beat of the PSNR on held-back keyframes, which costs about as much as five training steps."""
     save_every_s: float = 10.0
     """Beat of the snapshots written while the stream runs, so that a crash loses seconds and not the avatar."""
     recorded_frames: int = 240
@@ -47,6 +49,6 @@ class SessionConfig:
         for name, least in (("iterations_per_frame", 0), ("final_iterations", 0), ("recorded_frames", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"SessionConfig.{name}: expected at least {least}, got {getattr(self, name)}")
-        for name in ("budget_s", "max_frame_age_s", "progress_every_s", "save_every_s"):
+        for name in ("budget_s", "max_frame_age_s", "progress_every_s", "measure_every_s", "save_every_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"SessionConfig.{name}: expected more than zero seconds, got {getattr(self, name)}")

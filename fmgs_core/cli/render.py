@@ -1,7 +1,7 @@
 """`fmgs render` and `fmgs export`: an avatar drawn in any pose from any view, or as a file for other programs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +44,7 @@ class Render:
     frames: int | None = None
     """How many pictures; by default one per pose, or 90 when there is no motion."""
     fps: float = 30.0
-    body: tyro.conf.OmitArgPrefixes[BodyChoice] = BodyChoice()
+    body: tyro.conf.OmitArgPrefixes[BodyChoice] = field(default_factory=BodyChoice)
 
     def run(self) -> int:
         avatar = load_avatar(self.avatar).avatar(self.body.load())
@@ -77,7 +77,7 @@ class Export:
     """avatar.safetensors of a run."""
     out: Annotated[Path, tyro.conf.Positional]
     """A .ply (Gaussians in the layout of 3D Gaussian Splatting) or .glb (coloured mesh) file."""
-    body: tyro.conf.OmitArgPrefixes[BodyChoice] = BodyChoice()
+    body: tyro.conf.OmitArgPrefixes[BodyChoice] = field(default_factory=BodyChoice)
 
     def run(self) -> int:
         avatar = load_avatar(self.avatar).avatar(self.body.load())

@@ -150,22 +150,16 @@ def _figures(result: SessionResult, ious: list[float]) -> dict[str, float | int 
 
 
 def _curves(result: SessionResult) -> dict[str, Curve]:
-    time_s = [p.elapsed_s for p in result.progress]
-    measured = [p for p in result.progress if p.psnr_db is not None]
-    confidence = [(r.stamp_ns * 1e-9, r.confidence) for r in result.recording.frames]
-    start_s = confidence[0][0]
+    progress, frames = result.progress, result.recording.frames
+    wall_s = [p.elapsed_s for p in progress]
+    measured = [(p.elapsed_s, p.psnr_db) for p in progress if p.psnr_db is not None]
+    speed = {"iterations/s": [p.iterations_per_s for p in progress], "frames/s": [p.frames_per_s for p in progress]}
+    stream_s = [(r.stamp_ns - frames[0].stamp_ns) * 1e-9 for r in frames]
     return {
-        "Loss": Curve(time_s, {"weighted sum": [p.loss for p in result.progress]}, "wall time [s]", "loss"),
+        "Loss": Curve(wall_s, {"weighted sum": [p.loss for p in progress]}, "wall time [s]", "loss"),
         "Held-back keyframes": Curve(
-            [p.elapsed_s for p in measured], {"PSNR": [float(p.psnr_db or 0) for p in measured]}, "wall time [s]", "PSNR [dB]"
+            [t for t, _ in measured], {"PSNR": [v for _, v in measured]}, "wall time [s]", "PSNR [dB]"
         ),
-        "Speed": Curve(
-            time_s,
-            {"iterations/s": [p.iterations_per_s for p in result.progress], "frames/s": [p.frames_per_s for p in result.progress]},
-            "wall time [s]",
-            "per second",
-        ),
-        "Tracking confidence": Curve(
-            [t - start_s for t, _ in confidence], {"confidence": [c for _, c in confidence]}, "stream time [s]", "confidence"
-        ),
-    }  # fmt: skip
+        "Speed": Curve(wall_s, speed, "wall time [s]", "per second"),
+        "Tracking confidence": Curve(stream_s, {"confidence": [r.confidence for r in frames]}, "stream time [s]", "confidence"),
+    }

@@ -39,7 +39,7 @@ class Run:
     """Go on from this avatar file."""
     height_m: float | None = None
     """The person's height [m]; without it, height and distance are known only up to one common factor."""
-    body: tyro.conf.OmitArgPrefixes[BodyChoice] = BodyChoice()
+    body: tyro.conf.OmitArgPrefixes[BodyChoice] = field(default_factory=BodyChoice)
     config: SessionConfig = field(default_factory=SessionConfig)
 
     def run(self) -> int:

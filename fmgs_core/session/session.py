@@ -87,6 +87,7 @@ class Session:
         self._frames = self._usable_frames = 0
         self._status = TrackingStatus.SEARCHING
         self._loss = _RunningMean()
+        self._psnr_db: float | None = None
         self._progress: list[Progress] = []
         self._warnings: list[str] = []
 
@@ -98,6 +99,7 @@ class Session:
         """
         self._start_s = self._clock_s()
         self._progress_beat = Cadence(self._config.progress_every_s, self._clock_s)
+        self._measure_beat = Cadence(self._config.measure_every_s, self._clock_s)
         self._save_beat = Cadence(self._config.save_every_s, self._clock_s)
         reason = self._run_all() if pace is Pace.ALL else self._run_live()
         fit_wall_s = self._clock_s() - self._start_s
@@ -105,6 +107,7 @@ class Session:
             raise NobodyFound(
                 f"{self._source.name}: {self._frames} frames looked at, a person to learn from in none ({reason})"
             )
+        self._psnr_db = self._trainer.held_out_psnr()
         self._report_progress()
         snapshot = self._snapshot()
         self._emit(SnapshotTaken(snapshot))
@@ -237,6 +240,8 @@ class Session:
         assert self._trainer is not None
         elapsed_s = max(self._clock_s() - self._start_s, 1e-9)
         last = self._progress[-1] if self._progress else None
+        if self._measure_beat.due():
+            self._psnr_db = self._trainer.held_out_psnr()
         span_s = elapsed_s - (last.elapsed_s if last else 0.0)
         progress = Progress(
             elapsed_s=elapsed_s,
@@ -247,7 +252,7 @@ class Session:
             iterations_per_s=(self._trainer.iterations - (last.iterations if last else 0)) / max(span_s, 1e-9),
             keyframes=len(self._trainer.memory),
             loss=self._loss.take(),
-            psnr_db=self._trainer.held_out_psnr(),
+            psnr_db=self._psnr_db,
         )
         self._progress.append(progress)
         self._emit(progress)

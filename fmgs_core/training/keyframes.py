@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from fmgs_core.body.template import BodyModel
@@ -43,6 +43,10 @@ class Keyframe:
 
     stamp_ns: int
     camera: Camera
+    """Of the crop."""
+    frame_camera: Camera
+    box: tuple[int, int, int, int]
+    """x0, y0, x1, y1 of the crop in the frame [px]."""
     rgb: UInt8[np.ndarray, "h w 3"]
     mask: Float[Tensor, "h w"]
     maps: PriorMaps
@@ -51,9 +55,35 @@ class Keyframe:
     transl: Float[Tensor, "3"]
     visits: int = 0
     optimizer: torch.optim.Optimizer | None = field(default=None, repr=False)
+    backdrop: "Backdrop | None" = field(default=None, repr=False)
 
     def picture(self) -> Float[Tensor, "h w 3"]:
         return torch.from_numpy(self.rgb).float() / 255
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """What is known of the room behind one keyframe."""
+
+    version: int
+    """Of the background plate it was cut from."""
+    colors: UInt8[np.ndarray, "h w 3"]
+    known: Bool[np.ndarray, "h w"]
+    mask_trust: Float[Tensor, "h w"]
+    """Weight of the mask loss: low along the mask's edge where the picture itself decides."""
+
+
+MASK_TRUST_AT_EDGE = 0.2
+EDGE_REACH = 0.01  # of the crop's longer side, to either side of the mask's edge
+
+
+def make_backdrop(
+    version: int, colors: UInt8[np.ndarray, "h w 3"], known: Bool[np.ndarray, "h w"], mask: Float[np.ndarray, "h w"]
+) -> Backdrop:
+    reach = 2 * max(1, round(EDGE_REACH * max(mask.shape))) + 1
+    kernel = np.ones((reach, reach), np.uint8)
+    edge = (cv2.dilate(mask, kernel) > 0.1) & (cv2.erode(mask, kernel) < 0.9) & known
+    return Backdrop(version, colors, known, torch.from_numpy(np.where(edge, MASK_TRUST_AT_EDGE, 1.0).astype(np.float32)))
 
 
 def person_box(mask: Float[np.ndarray, "h w"], joints_px: Float[np.ndarray, "n 2"]) -> tuple[int, int, int, int]:
@@ -102,6 +132,8 @@ def make_keyframe(
     return Keyframe(
         stamp_ns=frame.stamp_ns,
         camera=frame.camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*size),
+        frame_camera=frame.camera,
+        box=(x0, y0, x1, y1),
         rgb=_resized(frame.rgb[y0:y1, x0:x1], size, smooth=True),
         mask=torch.from_numpy(cut["mask"].astype(np.float32, copy=False)),
         maps=replace(maps, keypoints=None, **{name: _compact(value) for name, value in cut.items()}),

@@ -14,16 +14,18 @@ from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.body.skinning import posed_joints
 from fmgs_core.raster import rasterize
 from fmgs_core.training import losses as L
+from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
 from fmgs_core.training.keyframes import (
     Keyframe,
     KeyframeMemory,
     MemoryConfig,
     face_neighbors,
+    make_backdrop,
     make_keyframe,
     pose_descriptor,
     reanchored,
 )
-from fmgs_core.training.routing import as_leaves, backpropagate, routed_gradients
+from fmgs_core.training.routing import Attribute, Route, as_leaves, backpropagate, routed_gradients
 from fmgs_core.training.schedule import Schedule, ScheduleConfig
 from fmgs_core.types import BodyState, Camera, Channel, Frame, PriorMaps, Rendering, Splats
 
@@ -66,6 +68,7 @@ class TrainerConfig:
     rates: LearningRates = field(default_factory=LearningRates)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    background: BackgroundConfig = field(default_factory=BackgroundConfig)
     refine_pose: bool = True
     """Whether keyframe poses are parameters. Off when the poses are known to be true."""
     newest_share: float = 0.25
@@ -101,6 +104,7 @@ class Trainer:
         self.memory = KeyframeMemory(config.memory.budget)
         self.held_out = KeyframeMemory(max(config.memory.held_out, 1))
         self.schedule = Schedule(config.schedule)
+        self.background = BackgroundPlate(config.background)
         self.iterations = self.frames_seen = self.skipped_steps = 0
         self.newest: Keyframe | None = None
         self._neighbors = torch.from_numpy(face_neighbors(avatar.faces.numpy()))
@@ -120,6 +124,8 @@ class Trainer:
         """
         self._follow_shape(state.betas)
         self.frames_seen += 1
+        if maps.mask is not None:
+            self.background.observe(frame, maps.mask)
         joints = posed_joints(self.avatar.body, state)
         novelty = self.memory.novelty(pose_descriptor(joints, frame.camera))
         if novelty < self.config.memory.min_novelty_m:
@@ -191,21 +197,44 @@ class Trainer:
         return rasterize(splats, keyframe.camera, frozenset(wanted), backend=self.config.backend, cull_backfaces=True)
 
     def _losses(self, rendering: Rendering, keyframe: Keyframe, auxiliary: bool) -> dict[str, Tensor]:
-        weights = self.config.weights
-        mask = keyframe.mask
-        # A background of random colour over both pictures: no splat can hide by taking the background's colour.
-        background = torch.rand(3, generator=self._torch_rng)
-        observed = keyframe.picture() * mask[..., None] + background * (1 - mask[..., None])
-        assert rendering.rgb is not None
-        rendered = rendering.rgb + background * (1 - rendering.alpha[..., None])
+        weights, mask = self.config.weights, keyframe.mask
+        # No splat can hide by taking the background's colour when that changes with every step.
+        rendered, observed = self._composited(rendering, keyframe, torch.rand(3, generator=self._torch_rng))
+        mask_loss = L.mask_loss(rendering.alpha, mask)
+        if keyframe.backdrop is not None:
+            mask_loss = mask_loss * keyframe.backdrop.mask_trust
         terms = {
             "color": weights.color * L.color_loss(rendered, observed).mean(),
-            "mask": weights.mask * L.mask_loss(rendering.alpha, mask).mean(),
+            "mask": weights.mask * mask_loss.mean(),
         }
         if auxiliary:
             scale = self.config.auxiliary_every * keyframe.maps.geometry_trust
             terms |= {k: scale * getattr(weights, k) * v for k, v in self._map_losses(rendering, keyframe).items()}
         return terms
+
+    def _composited(self, rendering: Rendering, keyframe: Keyframe, color: Float[Tensor, "3"]) -> tuple[Tensor, Tensor]:
+        """Rendering and picture over one background: the room where it is known, elsewhere `color`, over which the
+        observed person is cut out by the mask."""
+        assert rendering.rgb is not None
+        picture, mask = keyframe.picture(), keyframe.mask[..., None]
+        behind = color.expand_as(picture)
+        observed = picture * mask + behind * (1 - mask)
+        self._refresh_backdrop(keyframe)
+        if keyframe.backdrop is not None:
+            known = torch.from_numpy(keyframe.backdrop.known)[..., None]
+            behind = torch.where(known, torch.from_numpy(keyframe.backdrop.colors).float() / 255, behind)
+            observed = torch.where(known, picture, observed)
+        return rendering.rgb + behind * (1 - rendering.alpha[..., None]), observed
+
+    def _refresh_backdrop(self, keyframe: Keyframe) -> None:
+        version = self.background.version
+        if keyframe.backdrop is not None and keyframe.backdrop.version == version:
+            return
+        if not self.background.shows(keyframe.frame_camera):
+            return
+        height, width = keyframe.mask.shape
+        cut = self.background.crop(*keyframe.box, (width, height))
+        keyframe.backdrop = None if cut is None else make_backdrop(version, *cut, keyframe.mask.numpy())
 
     def _map_losses(self, rendering: Rendering, keyframe: Keyframe) -> dict[str, Tensor]:
         """L_d, L_n and L_s over the pixels where both the prior and the avatar show the person."""
@@ -275,12 +304,11 @@ class Trainer:
             keyframe.optimizer = torch.optim.Adam(groups, eps=1e-15)
         return keyframe.optimizer
 
-    def _observe(self, gradients: list) -> None:
+    def _observe(self, gradients: list[tuple[Route, dict[Attribute, Tensor]]]) -> None:
         """A colour gradient is the light a Gaussian carried to this picture's error; where there is one, it was seen."""
-        for route, grads in gradients:
-            for attribute, gradient in grads.items():
-                if attribute.value == "colors":
-                    self.avatar.observed += gradient.abs().sum(-1) > 0
+        for _, grads in gradients:
+            if Attribute.COLOR in grads:
+                self.avatar.observed += grads[Attribute.COLOR].abs().sum(-1) > 0
 
     # -- what goes out
 
@@ -289,13 +317,14 @@ class Trainer:
 
     @torch.no_grad()
     def held_out_psnr(self) -> float | None:
-        """Mean PSNR [dB] over the held-out keyframes, on black, in the crop; None while there are none."""
+        """Mean PSNR [dB] over the held-out keyframes' crops, over the room where it is known; None while there are none."""
         if not len(self.held_out):
             return None
         values = []
         for keyframe in self.held_out:
             rendering = self._draw(self.avatar.posed(keyframe.pose, keyframe.transl), keyframe, auxiliary=False)
-            error = (rendering.rgb - keyframe.picture() * keyframe.mask[..., None]).square().mean()
+            rendered, observed = self._composited(rendering, keyframe, torch.zeros(3))
+            error = (rendered - observed).square().mean()
             values.append(float(-10 * torch.log10(error.clamp_min(1e-10))))
         return float(np.mean(values))
 
