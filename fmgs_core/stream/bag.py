@@ -112,10 +112,6 @@ class _Topics:
                 return self._store.deserialize_cdr(raw, connection.msgtype)
         return None
 
-    @property
-    def has_info(self) -> bool:
-        return self._info_topic is not None
-
     def _records(self, reader: Reader, topics: tuple[str | None, ...]) -> Generator[tuple[Any, int, bytes], None, None]:
         connections = [c for c in reader.connections if c.topic in topics]
         return reader.messages(connections) if connections else (x for x in ())

@@ -1,5 +1,6 @@
 """A finished recording as a frame source: in order, every frame; or paced by its stamps, as if it were live."""
 
+import contextlib
 from collections.abc import Callable, Generator
 from types import TracebackType
 
@@ -154,13 +155,14 @@ def in_time_order(frames: Frames, name: str, config: SourceConfig, on_warning: O
         yield from frames
         return
     last_ns, left_out = None, 0
-    for frame in frames:
-        if last_ns is not None and frame.stamp_ns <= last_ns:
-            left_out += 1
-            if left_out == 1:
-                on_warning(f"{name}: stamp {frame.stamp_ns} ns after {last_ns} ns; frames that step back in time are left out")
-            continue
-        last_ns = frame.stamp_ns
-        yield frame
+    with contextlib.closing(frames):
+        for frame in frames:
+            if last_ns is not None and frame.stamp_ns <= last_ns:
+                left_out += 1
+                if left_out == 1:
+                    on_warning(f"{name}: {frame.stamp_ns} ns after {last_ns} ns; frames that step back in time are left out")
+                continue
+            last_ns = frame.stamp_ns
+            yield frame
     if left_out > 1:
         on_warning(f"{name}: {left_out} frames that stepped back in time were left out")
