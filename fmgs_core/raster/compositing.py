@@ -5,6 +5,7 @@ those of projection.py, the thresholds those of constants.py.
 """
 
 import numpy as np
+from numpy.polynomial import Chebyshev, Polynomial
 
 from fmgs_core.raster.constants import ALPHA_MAX, ALPHA_MIN, LOW_PASS, RATIO_MIN, TRANSMITTANCE_MIN
 from fmgs_core.raster.kernel import kernel_part
@@ -33,6 +34,8 @@ SUMS = 16
 
 _NO_HIT = 1e30
 _EXPONENT_MAX = 8.0  # exp(-8) is under ALPHA_MIN
+# exp(-t) on [0, 1], interpolated at Chebyshev nodes: relative error 5e-8, where Taylor's polynomial has 5e-4.
+_EXP = tuple(Chebyshev.interpolate(lambda t: np.exp(-t), 6, domain=[0, 1]).convert(kind=Polynomial).coef.tolist())
 _HALF = np.float32(0.5)
 # How often to ask whether a tile has become opaque: the question costs about as much as one splat.
 _OPAQUE_EVERY = 16
@@ -245,14 +248,14 @@ def _distances(rows, i, dx2, ux, vx, wx, dy):
 
 @kernel_part
 def _gaussian(on_plane, on_screen):
-    """exp(-min / 2), by the Taylor polynomial of degree 6 of an eighth of the exponent; relative error under 4e-6."""
-    t = smaller(smaller(on_plane, on_screen) * 0.5, full(_EXPONENT_MAX)) * -0.125
-    p = t * (1 / 720) + 1 / 120
-    p = t * p + 1 / 24
-    p = t * p + 1 / 6
-    p = t * p + 0.5
-    p = t * p + 1.0
-    p = t * p + 1.0
+    """exp(-min / 2) as the eighth power of exp of an eighth; relative error under 2e-6, most of it rounding."""
+    t = smaller(smaller(on_plane, on_screen) * 0.5, full(_EXPONENT_MAX)) * 0.125
+    p = t * _EXP[6] + _EXP[5]
+    p = t * p + _EXP[4]
+    p = t * p + _EXP[3]
+    p = t * p + _EXP[2]
+    p = t * p + _EXP[1]
+    p = t * p + _EXP[0]
     p *= p
     p *= p
     return p * p

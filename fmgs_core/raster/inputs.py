@@ -32,7 +32,7 @@ def check_splats(splats: Splats, channels: frozenset[Channel]) -> None:
     Raises:
         ValueError: a shape, type or device that does not match that of `means`, or logits asked for and absent.
     """
-    n = len(splats.means)
+    n = splats.means.shape[0] if splats.means.ndim else 0
     expected = {"means": (n, 3), "quats": (n, 4), "scales": (n, 2), "opacities": (n,), "colors": (n, 3)}
     for name, shape in expected.items():
         _check_tensor(f"Splats.{name}", getattr(splats, name), shape, splats.means)
@@ -48,5 +48,7 @@ def check_splats(splats: Splats, channels: frozenset[Channel]) -> None:
 def _check_tensor(name: str, value: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
     if tuple(value.shape) != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
-    if value.dtype != like.dtype or value.device != like.device or not value.dtype.is_floating_point:
+    if not value.dtype.is_floating_point:
+        raise ValueError(f"{name}: expected floating point, got {value.dtype}")
+    if value.dtype != like.dtype or value.device != like.device:
         raise ValueError(f"{name}: expected {like.dtype} on {like.device} like means, got {value.dtype} on {value.device}")

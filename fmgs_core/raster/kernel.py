@@ -1,6 +1,7 @@
 """How this package compiles: kernels, which numba keeps on disk, and the functions they are made of."""
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ _STAMP = _package_stamp()
 
 def kernel_part(function: Callable) -> Any:
     """Compiled into the kernels that call it."""
-    return njit(**_OPTIONS)(function)
+    return _compiled(function)
 
 
 def kernel(function: Callable) -> Any:
@@ -29,12 +30,17 @@ def kernel(function: Callable) -> Any:
 
     Numba by itself compares the kernel's own file only, and would go on running what it once inlined from the others.
     """
-    return _stamped(njit(cache=True, **_OPTIONS)(function))
+    return _stamped(_compiled(function, cache=True))
 
 
 def parallel_kernel(function: Callable) -> Any:
     """`kernel` whose prange loops are spread over threads."""
-    return _stamped(njit(cache=True, parallel=True, **_OPTIONS)(function))
+    return _stamped(_compiled(function, cache=True, parallel=True))
+
+
+def _compiled(function: Callable, **options: bool) -> Any:
+    # Unwrapped, because what checks annotations under test wraps every function at import.
+    return njit(**_OPTIONS, **options)(inspect.unwrap(function))
 
 
 def _stamped(dispatcher: Any) -> Any:

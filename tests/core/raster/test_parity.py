@@ -75,14 +75,14 @@ def test_numbers_of_classes(classes):
 
 
 def test_splats_below_the_low_pass():
-    # 0.03 to 0.6 px standard deviation: most of the picture is the screen-space low-pass.
-    assert_same(random_splats(300, seed=1, size=(1e-3, 2e-2)), camera())
+    # 0.15 to 1.5 px standard deviation: in most of the picture the screen-space low-pass decides.
+    assert_same(random_splats(300, seed=1, size=(5e-3, 5e-2)), camera())
 
 
 def test_opaque_stack_ends_where_the_reference_ends():
     splats = random_splats(300, seed=2, size=(0.1, 0.4))
     splats.opacities.clamp_(min=0.8)
-    drawn = rasterize(splats, camera(), backend="reference")
+    drawn = draw(splats, camera())
     assert (1 - drawn.alpha < 1e-4).double().mean() > 0.3  # else this is not about the end
     assert_same(splats, camera())
 
