@@ -111,6 +111,17 @@ def test_somebody_else_is_not_followed_at_once_but_later():
     assert posed_joints(BODY, out[-1].state)[0, 0] == pytest.approx(posed_joints(BODY, there)[0, 0], abs=0.05)
 
 
+def test_fit_that_misses_the_mask_is_not_believed():
+    truth, tracker = state_of(0.0), BodyTracker(BODY, TrackerConfig(subject_height_m=TALL))
+    elsewhere = np.zeros((CAMERA.height, CAMERA.width), np.float32)
+    elsewhere[300:470, 20:120] = 1
+    for i in range(6):
+        out = tracker.update(frame_at(i), maps_of(keypoints_of(truth, CAMERA), elsewhere))
+        assert out.status is TrackingStatus.SEARCHING and out.state is None and out.inflation is None
+    after = tracker.update(frame_at(6), maps_of(keypoints_of(truth, CAMERA)))
+    assert after.status is TrackingStatus.TRACKING and after.confidence > 0.9
+
+
 def test_slow_stream_allows_longer_ways():
     tracker = BodyTracker(BODY, LANDMARKS_ONLY)
     tracker.update(frame_at(0), maps_of(keypoints_of(state_of(0, transl=(-0.5, 0, 0)), CAMERA)))
