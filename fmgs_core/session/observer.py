@@ -10,6 +10,9 @@ from fmgs_core.session.recording import StageTimes
 from fmgs_core.tracking.tracker import TrackedBody, TrackingStatus
 from fmgs_core.types import Frame, PriorMaps
 
+# TrackedBody.confidence below this is doubtful by its own definition.
+MIN_CONFIDENCE = 0.3
+
 
 class PoseSource(Protocol):
     """Whatever says how the body stands in a frame: the tracker, or poses known beforehand."""
@@ -28,8 +31,9 @@ class Observation:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the avatar may learn from it."""
-        return self.tracked.status is TrackingStatus.TRACKING and self.maps.mask is not None and self.tracked.state is not None
+        """Whether the avatar may learn from it: a wrong pose smears the colours of everything that is right."""
+        believed = self.tracked.status is TrackingStatus.TRACKING and self.tracked.confidence >= MIN_CONFIDENCE
+        return believed and self.maps.mask is not None and self.tracked.state is not None
 
 
 class Observer:
