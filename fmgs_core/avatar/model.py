@@ -42,11 +42,20 @@ class Avatar(torch.nn.Module):
         if betas.shape != (expected,) or not np.isfinite(betas).all():
             raise ValueError(f"betas: expected {expected} finite values as body '{self.body.name}' has, got {betas.tolist()}")
         self._betas = torch.from_numpy(np.array(betas, np.float32))
-        self._neutral = self._bind(torch.zeros(self.body.exprdirs.shape[-1]))
+        self._rest = self.skinning.shaped(self._betas, torch.zeros(self.body.exprdirs.shape[-1]))
+        self._binding = bind_faces(self._rest[0], self.faces, self.skinning.skin_weights)
 
-    def _bind(self, expression: Float[Tensor, " E"]) -> tuple[FaceBinding, Float[Tensor, "J 3"]]:
-        vertices, joints = self.skinning.shaped(self._betas, expression)
-        return bind_faces(vertices, self.faces, self.skinning.skin_weights), joints
+    @torch.no_grad()
+    def _bound(
+        self, pose: Float[Tensor, "J 3"], expression: Float[Tensor, " E"] | None
+    ) -> tuple[FaceBinding, Float[Tensor, "J 3"]]:
+        """Binding and rest joints [m]. Pose correctives move the rest mesh, so a body that has them is bound for every
+        pose anew; the gradient does not follow them, for they move vertices by millimetres."""
+        neutral = expression is None or not bool(expression.any())
+        vertices, joints = self._rest if neutral else self.skinning.shaped(self._betas, expression)
+        if neutral and self.body.posedirs is None:
+            return self._binding, joints
+        return bind_faces(self.skinning.corrected(vertices, pose), self.faces, self.skinning.skin_weights), joints
 
     @torch.no_grad()
     def set_surface_offset(self, offsets: Float[Tensor, " V"]) -> None:
@@ -57,8 +66,7 @@ class Avatar(torch.nn.Module):
         self, pose: Float[Tensor, "J 3"], transl: Float[Tensor, "3"], expression: Float[Tensor, " E"] | None = None
     ) -> Splats:
         """Splats in the world frame, differentiable in the field, the pose [rad] and the translation [m]."""
-        neutral = expression is None or not bool(expression.any())
-        binding, joints = self._neutral if neutral else self._bind(expression)
+        binding, joints = self._bound(pose, expression)
         return pose_splats(binding, self.field(), self.skinning.bone_transforms(pose, joints), transl)
 
     @torch.no_grad()

@@ -62,6 +62,12 @@ class Skinning:
         A = self.bone_transforms(pose, joints)
         return torch.einsum("jab,jb->ja", A[:, :, :3], joints) + A[:, :, 3] + transl
 
+    def corrected(self, v_shaped: Float[Tensor, "V 3"], pose: Float[Tensor, "J 3"]) -> Float[Tensor, "V 3"]:
+        """Rest vertices [m] with the body's pose correctives, if it has any."""
+        if self.posedirs is None:
+            return v_shaped
+        return v_shaped + (_pose_feature(self._rotations(pose)) @ self.posedirs).view(-1, 3)
+
     def skinned(
         self,
         v_shaped: Float[Tensor, "V 3"],
@@ -70,10 +76,8 @@ class Skinning:
         transl: Float[Tensor, "3"],
     ) -> Float[Tensor, "V 3"]:
         """World vertices [m] of what `shaped` gave, so that an unchanged shape is computed once."""
-        R = self._rotations(pose)
-        if self.posedirs is not None:
-            v_shaped = v_shaped + (_pose_feature(R) @ self.posedirs).view(-1, 3)
-        A = self._bone_transforms(R, joints).reshape(self.num_joints, 12)
+        A = self.bone_transforms(pose, joints).reshape(self.num_joints, 12)
+        v_shaped = self.corrected(v_shaped, pose)
         T = (self.skin_weights @ A).view(-1, 3, 4)
         return (T[:, :, :3] * v_shaped[:, None]).sum(-1) + T[:, :, 3] + transl
 
