@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -83,9 +82,20 @@ def load_avatar(path: Path) -> AvatarSnapshot:
         raise ValueError(f"avatar file {path}: expected a whole safetensors file, got one that says: {error}") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"avatar file {path}: expected format {FORMAT}, got {metadata.get('format')!r}")
-    if "betas" not in tensors or "field.logits" not in tensors:
-        raise ValueError(f"avatar file {path}: expected the tensors betas and field.*, got {sorted(tensors)}")
-    broken = [name for name, value in tensors.items() if not np.isfinite(value.numpy()).all()]
+    counts = [metadata.get(name, "") for name in ("iterations", "frames_seen")]
+    if "body" not in metadata or not all(count.isdecimal() for count in counts):
+        raise ValueError(f"avatar file {path}: expected metadata body, iterations and frames_seen, got {metadata}")
+    _check_tensors(path, tensors)
+    return AvatarSnapshot(metadata["body"], tensors, int(counts[0]), int(counts[1]))
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    if "betas" not in tensors or "field.logits" not in tensors or tensors["field.logits"].ndim != 2:
+        got = {name: tuple(value.shape) for name, value in tensors.items()}
+        raise ValueError(f"avatar file {path}: expected the tensors betas and field.*, got {got}")
+    foreign = {name: value.dtype for name, value in tensors.items() if value.dtype != torch.float32}
+    if foreign:
+        raise ValueError(f"avatar file {path}: expected float32 tensors, got {foreign}")
+    broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f"avatar file {path}: expected finite values, got NaN or infinity in {broken}")
-    return AvatarSnapshot(metadata["body"], tensors, int(metadata["iterations"]), int(metadata["frames_seen"]))
