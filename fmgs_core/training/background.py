@@ -43,6 +43,9 @@ class BackgroundPlate:
         self._config = config
         self._camera: Camera | None = None
         self._frames = 0
+        self._next_version = 1
+        self.room = 0
+        """Grows when the background starts over: pictures of one room must not be put before another."""
         self.version = 0
         """Grows when the background has become noticeably better, so that crops of it can be kept until then."""
 
@@ -63,7 +66,10 @@ class BackgroundPlate:
         self._count += clear
         step = np.where(clear, 1 / np.maximum(self._count, 1), 0).astype(np.float32)
         self._mean += step[..., None] * (picture - self._mean)
-        self.version += self._frames.bit_count() == 1 or self._frames == self._config.min_views
+        if self._frames >= self._next_version:
+            self.version += 1
+            doubled, least = 1 << self._frames.bit_length(), self._config.min_views
+            self._next_version = min(doubled, least) if self._frames < least else doubled
 
     def crop(
         self, x0: int, y0: int, x1: int, y1: int, size: tuple[int, int]
@@ -77,12 +83,9 @@ class BackgroundPlate:
         known = cv2.resize(known, size, interpolation=cv2.INTER_AREA) > 0.999
         return cv2.resize(colors, size, interpolation=cv2.INTER_AREA), known
 
-    def shows(self, camera: Camera) -> bool:
-        """Whether this is the background of that camera's pictures."""
-        return self._camera is not None and _same_view(self._camera, camera)
-
     def _restart(self, camera: Camera) -> None:
-        self._camera, self._frames = camera, 0
+        self._camera, self._frames, self._next_version = camera, 0, 1
+        self.room += 1
         self.version += 1
         self._mean = np.zeros((camera.height, camera.width, 3), np.float32)
         self._count = np.zeros((camera.height, camera.width), np.int32)

@@ -21,7 +21,7 @@ class MemoryConfig:
     """How many keyframes are remembered, and how large they are."""
 
     budget: int = 120
-    """Training keyframes kept; about 0.5 MB each."""
+    """Training keyframes kept; about 2 MB each with all maps and the background."""
     held_out: int = 6
     """Keyframes kept apart to measure the avatar on, never trained on."""
     held_out_every: int = 12
@@ -44,7 +44,6 @@ class Keyframe:
     stamp_ns: int
     camera: Camera
     """Of the crop."""
-    frame_camera: Camera
     box: tuple[int, int, int, int]
     """x0, y0, x1, y1 of the crop in the frame [px]."""
     rgb: UInt8[np.ndarray, "h w 3"]
@@ -53,6 +52,8 @@ class Keyframe:
     descriptor: Float[np.ndarray, "22 3"]
     pose: Float[Tensor, "J 3"]
     transl: Float[Tensor, "3"]
+    room: int = 0
+    """Which background of the plate stands behind the person."""
     visits: int = 0
     optimizer: torch.optim.Optimizer | None = field(default=None, repr=False)
     backdrop: "Backdrop | None" = field(default=None, repr=False)
@@ -103,12 +104,16 @@ def person_box(mask: Float[np.ndarray, "h w"], joints_px: Float[np.ndarray, "n 2
 def _resized(picture: np.ndarray, size: tuple[int, int], smooth: bool) -> np.ndarray:
     if (picture.shape[1], picture.shape[0]) == size:
         return np.ascontiguousarray(picture)
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_NEAREST)
+    # INTER_NEAREST would take the top left of the pixels that fall into one, up to half a pixel beside its centre.
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_NEAREST_EXACT)
 
 
 def _compact(values: np.ndarray) -> np.ndarray:
-    """Half precision is finer than any prior is right, and a memory of a hundred keyframes should not take a gigabyte."""
-    return values.astype(np.float16) if values.ndim == 3 or values.dtype == np.float64 else values
+    """Half precision is finer than any normal is right, and a memory of a hundred keyframes should not take a gigabyte.
+    Depth keeps single precision: its unit is unknown, and half precision ends at 65 thousand."""
+    if values.ndim == 3:
+        return values.astype(np.float16)
+    return values.astype(np.float32) if values.dtype == np.float64 else values
 
 
 def make_keyframe(
@@ -119,9 +124,14 @@ def make_keyframe(
     Args:
         maps: must hold a mask.
         joints: the posed joints in the world [m].
+
+    Raises:
+        ValueError: no mask, or one that is not a probability.
     """
     if maps.mask is None:
         raise ValueError("keyframe: expected prior maps with a person mask, got none")
+    if not (maps.mask.min() >= 0 and maps.mask.max() <= 1):
+        raise ValueError(f"PriorMaps.mask: expected values in [0, 1], got {maps.mask.min()} to {maps.mask.max()}")
     x0, y0, x1, y1 = person_box(maps.mask, frame.camera.project(joints))
     shrink = min(1.0, crop_max_px / max(x1 - x0, y1 - y0))
     size = (max(1, round((x1 - x0) * shrink)), max(1, round((y1 - y0) * shrink)))
@@ -132,7 +142,6 @@ def make_keyframe(
     return Keyframe(
         stamp_ns=frame.stamp_ns,
         camera=frame.camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*size),
-        frame_camera=frame.camera,
         box=(x0, y0, x1, y1),
         rgb=_resized(frame.rgb[y0:y1, x0:x1], size, smooth=True),
         mask=torch.from_numpy(cut["mask"].astype(np.float32, copy=False)),
@@ -190,7 +199,7 @@ class KeyframeMemory:
         """Of the closest pair without the newest, the one whose second neighbour is nearer; ties go to the older."""
         old = self._distance[: self._budget, : self._budget]
         a, b = np.unravel_index(int(old.argmin()), old.shape)
-        second = np.sort(old[[a, b]], axis=1)[:, 1]
+        second = np.sort(old[[a, b]], axis=1)[:, min(1, self._budget - 1)]
         return int(a if second[0] <= second[1] else b)
 
     def _drop(self, index: int) -> Keyframe:

@@ -131,6 +131,7 @@ class Trainer:
         if novelty < self.config.memory.min_novelty_m:
             return None
         keyframe = make_keyframe(frame, maps, state, joints, self.config.memory.crop_max_px)
+        keyframe.room = self.background.room
         if self.config.memory.held_out and self.frames_seen % self.config.memory.held_out_every == 0:
             self.held_out.add(keyframe)
             return keyframe
@@ -230,7 +231,7 @@ class Trainer:
         version = self.background.version
         if keyframe.backdrop is not None and keyframe.backdrop.version == version:
             return
-        if not self.background.shows(keyframe.frame_camera):
+        if keyframe.room != self.background.room:
             return
         height, width = keyframe.mask.shape
         cut = self.background.crop(*keyframe.box, (width, height))
