@@ -83,10 +83,15 @@ def rigid_inverse(T: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
 
 
 def look_at(eye: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:
-    """T_camera_world of an OpenCV camera at `eye` that looks at `target`, with world +y up in the picture."""
-    forward = (target - eye) / np.linalg.norm(target - eye)
+    """T_camera_world of an OpenCV camera at `eye` that looks at `target`, with world +y up in the picture.
+
+    Raises:
+        ValueError: `target` is `eye`, or straight above or below it.
+    """
+    distance = np.linalg.norm(target - eye)
+    forward = (target - eye) / max(distance, _EPS)
     right = np.cross(forward, [0.0, 1.0, 0.0])
-    if np.linalg.norm(right) < 1e-6:
+    if not distance > 0 or np.linalg.norm(right) < 1e-6:
         raise ValueError(f"look_at: expected a view that is not straight up or down, got eye={eye}, target={target}")
     right /= np.linalg.norm(right)
     R = np.stack([right, np.cross(forward, right), forward])

@@ -125,9 +125,7 @@ def _backward(centers, frames, offset, rotation, T, quats, g_means, g_quats, g_o
         rx, ry, rz = rotation[k, 0], rotation[k, 1], rotation[k, 2]
         e0, e2 = _local_columns(rx, ry, rz)
         r_u, r_n = _times(F, e0[0], e0[1], e0[2]), _times(F, e2[0], e2[1], e2[2])
-        u, n, length_n, along, length_u = _gram_schmidt(
-            _times(A, r_n[0], r_n[1], r_n[2]), _times(A, r_u[0], r_u[1], r_u[2])
-        )
+        u, n, length_n, along, length_u = _gram_schmidt(_times(A, r_n[0], r_n[1], r_n[2]), _times(A, r_u[0], r_u[1], r_u[2]))
         v = _cross(n, u)
         # dL/dw from dq = q * (0, w / 2)
         w, x, y, z = quats[k, 0], quats[k, 1], quats[k, 2], quats[k, 3]

@@ -1,7 +1,7 @@
 """The losses of FMGS-Avatar. Each comes back unreduced or over the pixels it was given; the trainer weighs and routes."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, cross_entropy
 
@@ -46,9 +46,3 @@ def label_loss(logits: Float[Tensor, "n C"], labels: Int[Tensor, " n"]) -> Float
 def smoothness(values: Float[Tensor, "K *c"], neighbors: Int[Tensor, "K 3"]) -> Float[Tensor, "K *c"]:
     """Squared distance from the mean of the three adjacent faces: what keeps free per-face geometry a surface."""
     return (values - values[neighbors].mean(1)) ** 2
-
-
-def valid_depth_pairs(depth: Float[Tensor, " n"], prior: Float[Tensor, " n"], pairs: Int[Tensor, "m 2"]) -> Bool[Tensor, " m"]:
-    """Pairs whose four depths are all known."""
-    known = torch.isfinite(depth) & torch.isfinite(prior)
-    return known[pairs].all(-1)

@@ -14,6 +14,8 @@ from numba import njit, prange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fmgs_core.concurrency import PARALLEL_KERNELS
+
 # Wang et al., 2004: an 11-tap Gaussian with sigma 1.5, K1 = 0.01, K2 = 0.03, for values in [0, 1].
 _RADIUS, _SIGMA = 5, 1.5
 C1, C2 = np.float32(0.01**2), np.float32(0.03**2)
@@ -49,7 +51,8 @@ class _Ssim(torch.autograd.Function):
         similarity = np.empty_like(rows_a)
         needs_gradient = ctx.needs_input_grad[0]
         partials = np.empty((3, *rows_a.shape) if needs_gradient else (3, 0, 0), dtype=np.float32)
-        _forward(rows_a, rows_b, similarity, partials)
+        with PARALLEL_KERNELS:
+            _forward(rows_a, rows_b, similarity, partials)
         if needs_gradient:
             ctx.saved = rows_a, rows_b, partials
         return torch.from_numpy(similarity).view(a.shape)
@@ -59,7 +62,8 @@ class _Ssim(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         rows_a, rows_b, partials = ctx.saved
         gradient = np.empty_like(rows_a)
-        _backward(_rows(grads[0]), rows_a, rows_b, partials, gradient)
+        with PARALLEL_KERNELS:
+            _backward(_rows(grads[0]), rows_a, rows_b, partials, gradient)
         return torch.from_numpy(gradient).view(grads[0].shape), None
 
 
