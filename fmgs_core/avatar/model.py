@@ -52,9 +52,9 @@ class Avatar(torch.nn.Module):
         """Binding and rest joints [m]. Pose correctives move the rest mesh, so a body that has them is bound for every
         pose anew; the gradient does not follow them, for they move vertices by millimetres."""
         neutral = expression is None or not bool(expression.any())
-        vertices, joints = self._rest if neutral else self.skinning.shaped(self._betas, expression)
         if neutral and self.body.posedirs is None:
-            return self._binding, joints
+            return self._binding, self._rest[1]
+        vertices, joints = self._rest if expression is None else self.skinning.shaped(self._betas, expression)
         return bind_faces(self.skinning.corrected(vertices, pose), self.faces, self.skinning.skin_weights), joints
 
     @torch.no_grad()

@@ -18,8 +18,8 @@ from torch import Tensor
 from fmgs_core.concurrency import PARALLEL_KERNELS
 
 _SMALL_ANGLE_SQ = 1e-8
-_jit = nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
-_inline = nb.njit(cache=True, fastmath=True, error_model="numpy")
+_jit: Any = nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
+_inline: Any = nb.njit(cache=True, fastmath=True, error_model="numpy")
 
 
 @_inline

@@ -284,7 +284,7 @@ class Trainer:
 
     def _apply(self, keyframe: Keyframe, learns_pose: bool) -> bool:
         """Steps every part that may learn now; does nothing at all when any gradient is not finite."""
-        moving = dict(self._optimizers)
+        moving: dict[str, torch.optim.Optimizer] = dict(self._optimizers)
         if not self.schedule.learns_geometry:
             moving = {name: o for name, o in moving.items() if name not in GEOMETRY_PARAMETERS}
         if learns_pose:
