@@ -12,6 +12,9 @@ from fmgs_core.types import Keypoints
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
 TRUNK = [LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
 
+# Coordinates beyond this [px, m] are treated like NaN: squares and least squares of them would not be finite.
+ABSURD = 1e6
+
 # Weights of the robust terms, found by search on rendered sequences; the L1-like bound on directions matters most.
 LANDMARK_SIGMA_HEIGHTS, LANDMARK_HUBER, BONE_HUBER = 0.014, 2.2, 0.16
 
@@ -22,7 +25,7 @@ class Detection:
 
     pixels: Float[np.ndarray, "33 2"]
     visibility: Float[np.ndarray, "33"]
-    """0 for a landmark with a value that is not finite; its coordinates are then 0 too."""
+    """0 for a landmark with a value that is not finite or absurd; its coordinates are then 0 too."""
     world: Float[np.ndarray, "33 3"]
     """Camera axes, up to scale."""
 
@@ -61,7 +64,7 @@ def detection_of(keypoints: Keypoints | None) -> Detection | None:
     if keypoints.points_3d is None or keypoints.points_3d.shape != (NUM_DETECTED, 3):
         raise ValueError(f"keypoints.points_3d: expected the detector's ({NUM_DETECTED}, 3) world landmarks, got none such")
     values = np.concatenate([keypoints.points, keypoints.points_3d], 1).astype(np.float64)
-    finite = np.isfinite(values).all(1)
+    finite = (np.abs(values) < ABSURD).all(1)  # NaN compares false
     if not finite[TRUNK].all() or finite.mean() < 0.5:
         return None
     values[~finite] = 0.0

@@ -18,8 +18,6 @@ from fmgs_core.priors.mediapipe import (
 )
 from fmgs_core.types import Camera, Frame
 
-TRAIN = Path(__file__).resolve().parents[4] / "shared/gt/dressed_a/train"
-
 
 def frame_of(rgb: np.ndarray, stamp_ns: int = 0) -> Frame:
     height, width = rgb.shape[:2]
@@ -35,12 +33,11 @@ def prior():
     prior.close()
 
 
-def test_person_is_found_with_mask_landmarks_and_face(prior):
+def test_person_is_found_with_mask_landmarks_and_face(prior, shared: Path):
     cv2 = pytest.importorskip("cv2")
-    if not TRAIN.exists():
-        pytest.skip(f"shared sequence not at {TRAIN}")
-    rgb = cv2.cvtColor(cv2.imread(str(TRAIN / "rgb/000000.png")), cv2.COLOR_BGR2RGB)
-    truth = cv2.imread(str(TRAIN / "mask/000000.png"), cv2.IMREAD_GRAYSCALE) > 127
+    folder = shared / "gt/dressed_a/train"
+    rgb = cv2.cvtColor(cv2.imread(str(folder / "rgb/000000.png")), cv2.COLOR_BGR2RGB)
+    truth = cv2.imread(str(folder / "mask/000000.png"), cv2.IMREAD_GRAYSCALE) > 127
     maps = prior.predict(frame_of(rgb))
     assert maps.mask is not None and maps.mask.dtype == np.float32 and maps.mask.shape == rgb.shape[:2]
     found = maps.mask > 0.5
