@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fmgs_core.doctor import Status, diagnose, healthy, inspect_machine
@@ -19,6 +20,6 @@ class Doctor:
         table = Table("", "what", "found", "to get it", box=None, pad_edge=False)
         for check in checks:
             style = _STYLE[check.status]
-            table.add_row(f"[{style}]{check.status.value}[/]", check.name, check.detail, check.remedy)
+            table.add_row(f"[{style}]{check.status.value}[/]", *map(escape, (check.name, check.detail, check.remedy)))
         Console().print(table)
         return 0 if healthy(checks) else 1

@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from fmgs_core.cli.diagnose import Doctor
 from fmgs_core.cli.measure import Eval
@@ -20,14 +21,15 @@ COMMANDS = {"demo": Demo, "run": Run, "render": Render, "export": Export, "eval"
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 the input or the machine does not allow it (said why), 2 wrong arguments, 130 interrupted."""
+    """Exit codes: 0 done (also when the first Ctrl-C ended the stream), 1 the input or the machine does not allow it (said
+    why), 2 wrong arguments, 130 interrupted."""
     # The kernels that matter bring their own threads; torch's operations here are too small to gain from a second one.
     torch.set_num_threads(1)
     command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="fmgs", description=__doc__)
     try:
         sys.exit(command.run())
     except (ValueError, ImportError, OSError, RuntimeError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,5 +1,7 @@
 """`fmgs render` and `fmgs export`: an avatar drawn in any pose from any view, or as a file for other programs."""
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -45,6 +47,10 @@ class Render:
     """How many pictures; by default one per pose, or 90 when there is no motion."""
     fps: float = 30.0
     body: tyro.conf.OmitArgPrefixes[BodyChoice] = field(default_factory=BodyChoice)
+
+    def __post_init__(self):
+        if self.size_px < 16 or (self.frames is not None and self.frames < 1):
+            raise ValueError(f"size_px, frames: expected at least 16 and 1, got {self.size_px} and {self.frames}")
 
     def run(self) -> int:
         avatar = load_avatar(self.avatar).avatar(self.body.load())
@@ -131,9 +137,11 @@ def load_cameras(path: Path, count: int) -> list[Camera]:
     """
     data = _npz(path, ("K", "T_camera_world"))
     K, T = data["K"], data["T_camera_world"]
+    if K.shape != (3, 3) or T.shape[-2:] != (4, 4) or T.ndim not in (2, 3):
+        raise ValueError(f"{path}: expected K (3, 3) and T_camera_world (4, 4) or (n, 4, 4), got {K.shape} and {T.shape}")
     if T.ndim == 3 and len(T) < count:
         raise ValueError(f"{path}: expected at least {count} cameras, one per picture, got {len(T)}")
-    width, height = (int(data.get(n, round(2 * K[i, 2]))) for i, n in enumerate(("width", "height")))
+    width, height = (int(data[n]) if n in data else round(2 * K[i, 2]) for i, n in enumerate(("width", "height")))
     return [Camera(K, width, height, T[i] if T.ndim == 3 else T) for i in range(count)]
 
 
@@ -146,10 +154,12 @@ def vertex_colors(avatar: Avatar, num_vertices: int) -> np.ndarray:
 
 
 def _npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: expected an npz file, got {'another kind of file' if path.is_file() else 'no file'}")
     try:
         with np.load(path, allow_pickle=False) as archive:
             data = dict(archive)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: expected an npz file without objects, got one that says: {error}") from error
     missing = set(names) - set(data)
     if missing:

@@ -1,9 +1,11 @@
 """What a run leaves behind: the avatar, three videos, and a report."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from fmgs_core.avatar.model import Avatar
@@ -22,6 +24,7 @@ from fmgs_core.types import BodyState, Channel
 TURNTABLE_VIEWS, TURNTABLE_PX, TURNTABLE_FPS = 90, 512, 30
 STRIP_VIEWS = 8
 REPORT_ROWS = 4
+NOTHING = 30  # grey value where nothing is drawn
 COLOR = frozenset({Channel.RGB})
 LABELS = frozenset({Channel.RGB, Channel.LOGITS})
 
@@ -48,8 +51,9 @@ def write_results(
     out.mkdir(parents=True, exist_ok=True)
     avatar_path = out / "avatar.safetensors"
     save_avatar(avatar_path, result.snapshot)
-    records = [r for r in result.recording.frames if r.stamp_ns in result.states]
-    front = resting_state(result.avatar, [result.states[r.stamp_ns] for r in records])
+    records = result.recording.frames
+    shown = [result.states[r.stamp_ns] for r in records if r.stamp_ns in result.states]
+    front = resting_state(result.avatar, shown or list(result.states.values()))
     strip = _write_turntable(out / "turntable.mp4", result.avatar, front, progress)
     rows, ious = _write_overlays(out / "overlay.mp4", out / "masks.mp4", result, records, progress)
     figures = _figures(result, ious)
@@ -93,27 +97,43 @@ def _write_turntable(path: Path, avatar: Avatar, state: BodyState, progress: Pro
 def _write_overlays(
     overlay_path: Path, masks_path: Path, result: SessionResult, records: list[FrameRecord], progress: Progress
 ) -> tuple[list[Picture], list[float]]:
+    """Every recorded frame beside what the avatar makes of it; beside nothing where no body state is known."""
     rows, ious = [], []
-    size = records[0].camera.width, records[0].camera.height
-    fps = _frame_rate(records)
+    size, fps = _usual_size(records), _frame_rate(records)
     with VideoWriter(overlay_path, fps) as overlay, VideoWriter(masks_path, fps) as masks:
         for i, record in enumerate(records):
-            if (record.camera.width, record.camera.height) != size:
-                continue  # a video has one size; frames after a change of size are in the figures of the stream only
-            rendering = draw(result.avatar, result.states[record.stamp_ns], record.camera, LABELS)
             seen, mask = record.rgb(), record.mask()
-            if mask is not None:
-                ious.append(mask_iou(rendering.alpha.clamp(0, 1), mask))
-            drawn = color_picture(rendering, background=0.12)
-            labels = label_picture(label_map(rendering))
-            overlay.write(np.concatenate([seen, drawn], 1))
-            masks.write(np.concatenate([seen, labels], 1))
+            drawn = labels = behind = np.full_like(seen, NOTHING)
+            if record.stamp_ns in result.states:
+                rendering = draw(result.avatar, result.states[record.stamp_ns], record.camera, LABELS)
+                drawn = color_picture(rendering, background=NOTHING / 255)
+                labels, behind = label_picture(label_map(rendering)), composite(rendering, seen // 4)
+                if mask is not None:
+                    ious.append(mask_iou(rendering.alpha.clamp(0, 1), mask))
+            overlay.write(np.concatenate([_fitted(seen, size), _fitted(drawn, size)], 1))
+            masks.write(np.concatenate([_fitted(seen, size), _fitted(labels, size)], 1))
             if i % max(1, len(records) // REPORT_ROWS) == 0 and len(rows) < REPORT_ROWS:
-                rows.append(
-                    Picture(f"frame {record.index}", np.concatenate([seen, composite(rendering, seen // 4), labels], 1))
-                )
+                rows.append(Picture(f"frame {record.index}", np.concatenate([seen, behind, labels], 1)))
             progress("overlay.mp4, masks.mp4", i + 1, len(records))
     return rows, ious
+
+
+def _usual_size(records: list[FrameRecord]) -> tuple[int, int]:
+    """Width and height that most frames have: a video has one size, a stream may change it."""
+    return Counter((r.camera.width, r.camera.height) for r in records).most_common(1)[0][0]
+
+
+def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The picture as large as it fits into width and height, in the middle of grey."""
+    height, width = picture.shape[:2]
+    if (width, height) == size:
+        return picture
+    scale = min(size[0] / width, size[1] / height)
+    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    fitted = np.full((size[1], size[0], 3), NOTHING, np.uint8)
+    fitted[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA)
+    return fitted
 
 
 def _normals(avatar: Avatar, state: BodyState) -> list[Picture]:

@@ -1,6 +1,7 @@
 """`fmgs run` and `fmgs demo`: fit an avatar to a stream and write what was learned."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
-from fmgs_core.avatar.snapshot import load_avatar, save_avatar
+from fmgs_core.avatar.snapshot import load_avatar
+from fmgs_core.cli.autosave import Autosave, check_folder_can_be_written
 from fmgs_core.cli.body_choice import BodyChoice
 from fmgs_core.cli.display import Display
 from fmgs_core.cli.results import Written, write_results
@@ -43,27 +46,32 @@ class Run:
     config: SessionConfig = field(default_factory=SessionConfig)
 
     def run(self) -> int:
+        check_folder_can_be_written(self.out)
         console = Console(stderr=True)
         with Display(console) as display:
             result, name = self._fit(display)
-            written = write_results(self.out, result, self.config, name, display.writing)
+            try:
+                written = write_results(self.out, result, self.config, name, display.writing)
+            except KeyboardInterrupt:
+                console.print(f"interrupted; the avatar is in {escape(str(self.out))}", highlight=False, soft_wrap=True)
+                raise
         _print_written(written)
         return 0
 
     def _fit(self, display: Display) -> tuple[SessionResult, str]:
-        body = self.body.load()
+        body, config = self.body.load(), self._config()
         resume = None if self.resume is None else load_avatar(self.resume)
-        height_m = self.height_m or self.config.tracker.subject_height_m
-        config = replace(self.config, tracker=replace(self.config.tracker, subject_height_m=height_m))
-        autosave = self.out / "avatar.safetensors"
-
-        def on_event(event: Event) -> None:
-            display(event)
-            if isinstance(event, SnapshotTaken):
-                save_avatar(autosave, event.snapshot)
-
+        if resume is not None:
+            resume.avatar(body)  # says now what does not fit, before a camera is opened
         with contextlib.ExitStack() as stack:
             warnings = _Relay()
+            autosave = Autosave(self.out / "avatar.safetensors", self.resume, warnings)
+
+            def on_event(event: Event) -> None:
+                display(event)
+                if isinstance(event, SnapshotTaken):
+                    autosave(event.snapshot)
+
             source = stack.enter_context(open_source(self.source, config.source, on_warning=warnings))
             prior = MediaPipePrior(config.mediapipe)
             stack.callback(prior.close)
@@ -74,6 +82,11 @@ class Run:
             warnings.attach(session.warn)
             live = self.pace == "live" or (self.pace == "auto" and source.live)
             return session.run(Pace.LIVE if live else Pace.ALL), source.name
+
+    def _config(self) -> SessionConfig:
+        if self.height_m is None:
+            return self.config
+        return replace(self.config, tracker=replace(self.config.tracker, subject_height_m=self.height_m))
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,8 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
+        # Straight to the descriptor: a handler may interrupt a print, and printing is not reentrant.
+        os.write(2, b"\nstopping; once more ends at once\n")
 
     previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -15,11 +15,12 @@ from fmgs_core.tracking.tracker import TrackedBody
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
 
 JPEG_QUALITY = 92
+RECORDED_SIDE_PX = 1280  # a 4K stream would take a gigabyte, and a minute to draw the overlays of
 
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """One frame of the stream as it was tracked when it came. Picture and mask are compressed."""
+    """One frame of the stream as it was tracked when it came. Picture and mask are compressed, and shrunk when large."""
 
     index: int
     stamp_ns: int
@@ -55,10 +56,25 @@ class Recording:
 
 
 def _record(index: int, frame: Frame, maps: PriorMaps, tracked: TrackedBody) -> FrameRecord:
-    bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
+    camera = _shrunk(frame.camera)
+    bgr = _resized(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR), camera)
     jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-    mask = None if maps.mask is None else cv2.imencode(".png", np.rint(maps.mask * 255).astype(np.uint8))[1].tobytes()
-    return FrameRecord(index, frame.stamp_ns, frame.camera, jpeg, mask, tracked.state, tracked.confidence)
+    mask_png = None
+    if maps.mask is not None:
+        mask = np.rint(_resized(maps.mask, camera) * 255).astype(np.uint8)
+        mask_png = cv2.imencode(".png", mask)[1].tobytes()
+    return FrameRecord(index, frame.stamp_ns, camera, jpeg, mask_png, tracked.state, tracked.confidence)
+
+
+def _shrunk(camera: Camera) -> Camera:
+    scale = min(1.0, RECORDED_SIDE_PX / max(camera.width, camera.height))
+    return camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+
+
+def _resized(picture: np.ndarray, camera: Camera) -> np.ndarray:
+    if picture.shape[:2] == (camera.height, camera.width):
+        return picture
+    return cv2.resize(picture, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
 
 
 class StageTimes:

@@ -4,7 +4,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,35 +17,11 @@ from fmgs_core.priors import Prior
 from fmgs_core.session.events import Event, Finished, FrameTracked, Progress, SnapshotTaken, SourceOpened, StatusChanged, Warned
 from fmgs_core.session.observer import Observation, Observer, PoseSource
 from fmgs_core.session.recording import Recording, StageTimes
+from fmgs_core.session.result import NobodyFound, SessionResult
 from fmgs_core.stream.source import FrameSource, SourceError
 from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.training.trainer import Trainer
 from fmgs_core.types import BodyState, Camera, Frame
-
-
-class NobodyFound(RuntimeError):
-    """The stream ended and no frame showed a person well enough to learn from."""
-
-
-@dataclass(frozen=True)
-class SessionResult:
-    """What a finished session leaves."""
-
-    avatar: Avatar
-    snapshot: AvatarSnapshot
-    states: dict[int, BodyState]
-    """Body state by stamp: refined where the frame is a keyframe, as tracked elsewhere (with the final shape)."""
-    recording: Recording
-    progress: list[Progress]
-    timings_ms: dict[str, float]
-    """Median wall milliseconds by stage."""
-    frames: int
-    frames_with_person: int
-    fit_wall_s: float
-    """From the first frame to the last training step."""
-    skipped_steps: int
-    warnings: list[str]
-    reason: str
 
 
 class Session:
@@ -55,7 +30,8 @@ class Session:
     Args:
         source: open; closing it is the caller's.
         prior, poses: give maps and body states of each frame; `poses` is the tracker or poses known beforehand.
-        on_event: called from the thread that runs the session, in order.
+        on_event: called from the thread that runs the session, in order: SourceOpened first (when a frame was looked at),
+            Finished last, however the session ends.
         resume: go on from this avatar instead of from nothing.
         stop: setting it ends the session cleanly after the step under way.
         clock_s: seconds, for budget and beats.
@@ -81,6 +57,7 @@ class Session:
         self._observer = Observer(body, prior, poses, use_template=config.template_maps, times=self._times)
         self._recording = Recording(config.recorded_frames)
         self._trainer = None if resume is None else Trainer(resume.avatar(body), config.trainer)
+        self._resumed = resume is not None
         self._resumed_iterations = 0 if resume is None else resume.iterations
         self._resumed_frames = 0 if resume is None else resume.frames_seen
         self._tracked: dict[int, tuple[BodyState, Camera]] = {}
@@ -90,9 +67,14 @@ class Session:
         self._psnr_db: float | None = None
         self._progress: list[Progress] = []
         self._warnings: list[str] = []
+        self._announced = False
+        self._unsaid: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._failure: str | None = None
 
     def run(self, pace: Pace) -> SessionResult:
         """Blocks until the stream and its training are over, the budget is spent, or stop is set.
+
+        Whatever breaks, a snapshot of what was learned until then is emitted before the error goes on.
 
         Raises:
             NobodyFound: there was nothing to learn from.
@@ -101,41 +83,35 @@ class Session:
         self._progress_beat = Cadence(self._config.progress_every_s, self._clock_s)
         self._measure_beat = Cadence(self._config.measure_every_s, self._clock_s)
         self._save_beat = Cadence(self._config.save_every_s, self._clock_s)
-        reason = self._run_all() if pace is Pace.ALL else self._run_live()
-        fit_wall_s = self._clock_s() - self._start_s
-        if self._trainer is None or self._trainer.newest is None:
-            raise NobodyFound(
-                f"{self._source.name}: {self._frames} frames looked at, a person to learn from in none ({reason})"
-            )
-        self._psnr_db = self._trainer.held_out_psnr()
-        self._report_progress()
-        snapshot = self._snapshot()
-        self._emit(SnapshotTaken(snapshot))
-        self._emit(Finished(reason))
-        return self._result(snapshot, fit_wall_s, reason)
+        try:
+            reason = self._run_all() if pace is Pace.ALL else self._run_live()
+            return self._concluded(reason, self._clock_s() - self._start_s)
+        except NobodyFound:
+            raise
+        except Exception as error:
+            self._rescue(f"broken by {type(error).__name__}: {error}")
+            raise
 
     def warn(self, message: str) -> None:
-        """Passes on what a stage has to say to the user; sources take it as their on_warning."""
-        self._warnings.append(message)
-        self._emit(Warned(message))
+        """Passes on what a stage has to say to the user, each message once; sources take it as their on_warning.
+
+        May be called from any thread; the event comes from the session's own, after SourceOpened.
+        """
+        if message not in self._warnings:
+            self._warnings.append(message)
+            self._unsaid.put(message)
 
     # -- the two paces
 
     def _run_all(self) -> str:
-        reason = "the stream ended"
         while not self._stop.is_set():
-            try:
-                frame = self._source.read()
-            except (ValueError, SourceError) as error:
-                reason = f"the source broke: {error}"
-                self.warn(reason)
-                break
+            frame = self._next_frame(self._source.read)
             if frame is None:
                 break
             self._take(self._observe(frame))
             self._train(self._config.iterations_per_frame)
         self._train(self._config.final_iterations)
-        return "stopped by the user" if self._stop.is_set() else reason
+        return self._reason("the stream ended", stopped=self._stop.is_set())
 
     def _run_live(self) -> str:
         observed: queue.SimpleQueue[Observation | BaseException | None] = queue.SimpleQueue()
@@ -155,30 +131,41 @@ class Session:
             stopped_by_user = self._stop.is_set()
             self._stop.set()
             watcher.join()
-        return "stopped by the user" if stopped_by_user else reason
+        return self._reason(reason, stopped=stopped_by_user)
+
+    def _reason(self, reason: str, *, stopped: bool) -> str:
+        return "stopped by the user" if stopped else self._failure or reason
 
     def _watch(self, observed: queue.SimpleQueue) -> None:
         """Capture, prior and tracker: never waits for training, takes the newest frame each time."""
         try:
-            while not self._stop.is_set() and not self._source.ended:
-                frame = self._source.read_latest(self._config.max_frame_age_s)
+            while not self._stop.is_set() and not self._source.ended and self._failure is None:
+                frame = self._next_frame(lambda: self._source.read_latest(self._config.max_frame_age_s))
                 if frame is not None:
                     observed.put(self._observe(frame))
             observed.put(None)
         except BaseException as error:  # handed over whole: the session's thread decides what it means
             observed.put(error)
 
+    def _next_frame(self, read: Callable[[], Frame | None]) -> Frame | None:
+        """A source that breaks is told of and counts as ended: what it has shown is worth training on."""
+        try:
+            return read()
+        except (ValueError, SourceError) as error:
+            self._failure = f"the source broke: {error}"
+            self.warn(self._failure)
+            return None
+
     def _drain(self, observed: queue.SimpleQueue, wait_s: float) -> bool:
         """Takes in everything observed so far; False once the stream is over."""
+        if self._announced:
+            self._say_warnings()
         while True:
             try:
                 item = observed.get(timeout=wait_s) if wait_s else observed.get_nowait()
             except queue.Empty:
                 return True
             if item is None:
-                return False
-            if isinstance(item, ValueError | SourceError):
-                self.warn(f"the source broke: {item}")
                 return False
             if isinstance(item, BaseException):
                 raise item
@@ -187,20 +174,21 @@ class Session:
     # -- one frame, one step
 
     def _observe(self, frame: Frame) -> Observation:
-        if self._frames == 0:
-            camera = frame.camera
-            self._emit(SourceOpened(self._source.name, camera.width, camera.height, self._source.fps, self._source.length,
-                                    float(camera.K[0, 0]), self._source.camera_is_estimated))  # fmt: skip
         self._frames += 1
         return self._observer.observe(frame)
 
     def _take(self, seen: Observation) -> None:
         """Into the record and, when it shows the person, into the memory."""
         tracked = seen.tracked
+        if seen.index == 0:
+            self._announce_source(seen.frame.camera)
+        self._say_warnings()
         if tracked.status is not self._status:
-            self._emit(StatusChanged(seen.frame.stamp_ns, self._status, tracked.status))
+            self._on_event(StatusChanged(seen.frame.stamp_ns, self._status, tracked.status))
             self._status = tracked.status
-        self._emit(FrameTracked(seen.index, seen.frame.stamp_ns, tracked.status, tracked.confidence, tracked.flip_corrected))
+        self._on_event(
+            FrameTracked(seen.index, seen.frame.stamp_ns, tracked.status, tracked.confidence, tracked.flip_corrected)
+        )
         self._recording.add(seen.index, seen.frame, seen.maps, tracked)
         if not seen.is_usable:
             return
@@ -210,7 +198,9 @@ class Session:
         with self._times.measured("keyframe"):
             if self._trainer is None:
                 self._trainer = Trainer(Avatar(self._body, tracked.state.betas), self._config.trainer)
-            if tracked.inflation is not None and not self._trainer.schedule.learns_geometry:
+            # Clothes are started from the tracker's guess, but one that was learned before is better than the guess.
+            starts = not self._resumed and not self._trainer.schedule.learns_geometry
+            if tracked.inflation is not None and starts:
                 self._trainer.avatar.set_surface_offset(torch.from_numpy(np.asarray(tracked.inflation, np.float32)))
             self._trainer.add(seen.frame, seen.maps, tracked.state)
 
@@ -229,12 +219,40 @@ class Session:
             if self._progress_beat.due():
                 self._report_progress()
             if self._save_beat.due():
-                self._emit(SnapshotTaken(self._snapshot()))
+                self._on_event(SnapshotTaken(self._snapshot()))
 
     # -- what is said and left
 
-    def _emit(self, event: Event) -> None:
-        self._on_event(event)
+    def _announce_source(self, camera: Camera) -> None:
+        source, focal_px = self._source, float(camera.K[0, 0])
+        self._announced = True
+        self._on_event(SourceOpened(source.name, camera.width, camera.height, source.fps, source.length, focal_px,
+                                    source.camera_is_estimated))  # fmt: skip
+
+    def _say_warnings(self) -> None:
+        while not self._unsaid.empty():
+            self._on_event(Warned(self._unsaid.get()))
+
+    def _concluded(self, reason: str, fit_wall_s: float) -> SessionResult:
+        """Last words, and what is left."""
+        self._say_warnings()
+        if self._trainer is None or self._trainer.newest is None:
+            self._on_event(Finished(reason))
+            raise NobodyFound(
+                f"{self._source.name}: {self._frames} frames looked at, a person to learn from in none ({reason})"
+            )
+        self._psnr_db = self._trainer.held_out_psnr()
+        self._report_progress()
+        snapshot = self._snapshot()
+        self._on_event(SnapshotTaken(snapshot))
+        self._on_event(Finished(reason))
+        return self._result(snapshot, fit_wall_s, reason)
+
+    def _rescue(self, reason: str) -> None:
+        self._say_warnings()
+        if self._trainer is not None and self._trainer.newest is not None:
+            self._on_event(SnapshotTaken(self._snapshot()))
+        self._on_event(Finished(reason))
 
     def _report_progress(self) -> None:
         assert self._trainer is not None
@@ -255,7 +273,7 @@ class Session:
             psnr_db=self._psnr_db,
         )
         self._progress.append(progress)
-        self._emit(progress)
+        self._on_event(progress)
 
     def _snapshot(self) -> AvatarSnapshot:
         assert self._trainer is not None
