@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.body.skinning import posed_joints
-from fmgs_core.raster import rasterize
+from fmgs_core.raster import BACKENDS, rasterize
 from fmgs_core.training import losses as L
 from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
 from fmgs_core.training.keyframes import (
@@ -47,6 +47,9 @@ class LossWeights:
     scale_decay: float = 1e-3
     rotation_decay: float = 1e-2
 
+    def __post_init__(self):
+        _check_sizes(self)
+
 
 @dataclass(frozen=True)
 class LearningRates:
@@ -60,6 +63,15 @@ class LearningRates:
     logits: float = 5e-2
     pose: float = 2e-3
     transl: float = 1e-3
+
+    def __post_init__(self):
+        _check_sizes(self)
+
+
+def _check_sizes(config: "LossWeights | LearningRates") -> None:
+    for name in (f.name for f in fields(config)):
+        if not 0 <= getattr(config, name) < float("inf"):
+            raise ValueError(f"{type(config).__name__}.{name}: expected zero or more, got {getattr(config, name)}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,8 @@ class TrainerConfig:
             raise ValueError(f"TrainerConfig.newest_share: expected 0 to 1, got {self.newest_share}")
         if self.auxiliary_every < 1:
             raise ValueError(f"TrainerConfig.auxiliary_every: expected at least 1, got {self.auxiliary_every}")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"TrainerConfig.backend: expected one of {BACKENDS}, got {self.backend!r}")
 
 
 @dataclass(frozen=True)
