@@ -95,7 +95,7 @@ def write_depth(path: Path, depth: Float[np.ndarray, "h w"]) -> None:
     Raises:
         ValueError: a depth that the format cannot hold.
     """
-    units = np.nan_to_num(depth, nan=0.0) / DEPTH_UNIT_M
+    units = np.nan_to_num(depth, nan=0.0, posinf=np.inf, neginf=-np.inf) / DEPTH_UNIT_M
     if units.min() < 0 or units.max() > np.iinfo(np.uint16).max:
         raise ValueError(f"{path}: expected depths of 0 to 6.55 m, got {np.nanmin(depth):.2f} to {np.nanmax(depth):.2f} m")
     _write(path, np.rint(units).astype(np.uint16))
