@@ -28,8 +28,9 @@ from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
 # Above this cost the fit from the prediction sits in a wrong basin more often than not; the analytic pose is tried too.
 RETRY_COST = 150.0
 FIRST_ITERATIONS, ITERATIONS, CONTOUR_ITERATIONS = 30, 8, 3
-# Confidence is lost where the median landmark is this far off or the mask is overlapped this little.
-WORST_ERROR_HEIGHTS, WORST_IOU, GOOD_IOU = 0.05, 0.5, 0.85
+# Confidence is lost where the median landmark is this far off or the mask is overlapped this little. People in wide clothes
+# start at IoU 0.7; what MediaPipe imagines where somebody was a moment ago reaches 0.52.
+WORST_ERROR_HEIGHTS, WORST_IOU, GOOD_IOU = 0.05, 0.6, 0.85
 # Elbows, wrists, knees, ...: what is visible of a person that is fully in the picture.
 MAIN_JOINTS = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
 
@@ -83,7 +84,7 @@ class TrackedBody:
     status: TrackingStatus
     confidence: float
     """In [0, 1]: mean visibility of the main joints, times 1 - median landmark error / 0.05 heights, times the mask's
-    overlap (0 at IoU 0.5, 1 from 0.85 on; 1 without a mask). A fit with 0 is not believed, one below 0.3 doubtful."""
+    overlap (0 at IoU 0.6, 1 from 0.85 on; 1 without a mask). A fit with 0 is not believed, one below 0.3 doubtful."""
     flip_corrected: bool
     """The detector's left and right were exchanged in this frame."""
     inflation: Float[np.ndarray, " V"] | None
