@@ -23,9 +23,9 @@ class BackgroundConfig:
     """Frames that must have shown a pixel without the person."""
     max_drift: float = 0.04
     """Mean absolute difference in [0, 1] to the background so far above which the camera, or the light, has moved."""
-    clearance: float = 0.015
+    clearance: float = 0.006
     """Distance kept from the person's mask, as a share of the picture's longer side."""
-    update_every: int = 4
+    update_every: int = 2
     """After the first 24 frames only every so many are used: a background that stands still is soon known."""
 
     def __post_init__(self):
