@@ -1,7 +1,7 @@
 """From a frame to what is known of it: prior maps, body state, and the template's own maps where the prior has none."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fmgs_core.body.template import BodyModel
 from fmgs_core.priors import Prior
@@ -14,6 +14,7 @@ from fmgs_core.types import Frame, PriorMaps
 MIN_CONFIDENCE = 0.3
 
 
+@runtime_checkable
 class PoseSource(Protocol):
     """Whatever says how the body stands in a frame: the tracker, or poses known beforehand."""
 
