@@ -104,6 +104,15 @@ def test_odd_splats_are_drawn_cleanly(changes, view):
     assert_clean(drawn, splats)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_opacity_above_one_counts_as_one_without_gradient(backend):
+    splats, full = leaves(poisoned({"opacities": 2.0})), leaves(poisoned({"opacities": 1.0}))
+    drawn = rasterize(splats, camera(), backend=backend)
+    assert torch.equal(drawn.alpha, rasterize(full, camera(), backend=backend).alpha)
+    found = gradients(drawn, splats, {"alpha": torch.ones_like(drawn.alpha)})
+    assert found["opacities"][3] == 0 and (found["means"][3] != 0).any()
+
+
 def test_edge_on_splat_is_a_dot_of_the_low_pass():
     splats = poisoned(DRAWN["edge-on"])
     alone = Splats(**{n: getattr(splats, n)[3:4] for n in FIELDS})
