@@ -8,9 +8,6 @@ from typing import Any
 
 from numba import njit
 
-# A division by zero gives infinity, as in numpy, instead of a test and an exception at every division.
-_OPTIONS = {"error_model": "numpy", "nogil": True}
-
 
 def _package_stamp() -> str:
     files = sorted(Path(__file__).parent.glob("*.py"))
@@ -38,9 +35,11 @@ def parallel_kernel(function: Callable) -> Any:
     return _stamped(_compiled(function, cache=True, parallel=True))
 
 
-def _compiled(function: Callable, **options: bool) -> Any:
-    # Unwrapped, because what checks annotations under test wraps every function at import.
-    return njit(**_OPTIONS, **options)(inspect.unwrap(function))
+def _compiled(function: Callable, cache: bool = False, parallel: bool = False) -> Any:
+    # A division by zero gives infinity, as in numpy, instead of a test and an exception at every division. Unwrapped,
+    # because what checks annotations under test wraps every function at import.
+    options = njit(cache=cache, parallel=parallel, nogil=True, error_model="numpy")
+    return options(inspect.unwrap(function))
 
 
 def _stamped(dispatcher: Any) -> Any:
