@@ -1,11 +1,12 @@
 """A frozen copy of an avatar, and its file: safetensors with JSON metadata, never pickle."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from fmgs_core.avatar.model import Avatar
@@ -62,8 +63,19 @@ def save_avatar(path: Path, snapshot: AvatarSnapshot) -> None:
         "frames_seen": str(snapshot.frames_seen),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    content = save({name: value.contiguous() for name, value in snapshot.tensors.items()}, metadata)
     with replacing(path) as part:
-        save_file({name: value.contiguous() for name, value in snapshot.tensors.items()}, part, metadata)
+        part.write_bytes(_in_order(content))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with sorted metadata: safetensors writes it in random order, but the same run should give the same bytes."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    metadata = {"__metadata__": dict(sorted(header.pop("__metadata__").items()))}
+    text = json.dumps(metadata | header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(text) <= length, (len(text), length)
+    return content[:8] + text.ljust(length) + content[8 + length :]
 
 
 def load_avatar(path: Path) -> AvatarSnapshot:

@@ -5,8 +5,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from fmgs_core.avatar.snapshot import AvatarSnapshot, save_avatar
 from fmgs_core.export.atomic import replacing
 
@@ -38,7 +36,7 @@ class Autosave:
         try:
             self._keep_earlier()
             save_avatar(self._path, snapshot)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             self._on_warning(f"{self._path}: the avatar could not be saved, it is tried again later: {error}")
 
     def _keep_earlier(self) -> None:

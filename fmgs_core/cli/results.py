@@ -21,7 +21,7 @@ from fmgs_core.session import SessionResult
 from fmgs_core.session.recording import FrameRecord
 from fmgs_core.types import BodyState, Channel
 
-TURNTABLE_VIEWS, TURNTABLE_PX, TURNTABLE_FPS = 90, 512, 30
+TURNTABLE_VIEWS, TURNTABLE_PX, TURNTABLE_FPS = 90, 512, 30.0
 STRIP_VIEWS = 8
 REPORT_ROWS = 4
 NOTHING = 30  # grey value where nothing is drawn

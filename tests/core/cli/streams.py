@@ -61,3 +61,8 @@ def write_video(path: Path, pictures: Iterable[Picture]) -> Path:
         assert stream is not None
         container.mux(stream.encode())
     return path
+
+
+def read_video(path: Path) -> list[Picture]:
+    with av.open(str(path)) as container:
+        return [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
