@@ -1,5 +1,6 @@
 """How this package compiles: kernels, which numba keeps on disk, and the functions they are made of."""
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from numba import njit
+
+from fmgs_core.concurrency import PARALLEL_KERNELS
 
 
 def _package_stamp() -> str:
@@ -30,9 +33,16 @@ def kernel(function: Callable) -> Any:
     return _stamped(_compiled(function, cache=True))
 
 
-def parallel_kernel(function: Callable) -> Any:
-    """`kernel` whose prange loops are spread over threads."""
-    return _stamped(_compiled(function, cache=True, parallel=True))
+def parallel_kernel(function: Callable) -> Callable:
+    """`kernel` whose prange loops are spread over threads; one caller at a time, see PARALLEL_KERNELS."""
+    compiled = _stamped(_compiled(function, cache=True, parallel=True))
+
+    @functools.wraps(function)
+    def alone(*arguments: Any) -> Any:
+        with PARALLEL_KERNELS:
+            return compiled(*arguments)
+
+    return alone
 
 
 def _compiled(function: Callable, cache: bool = False, parallel: bool = False) -> Any:

@@ -42,8 +42,6 @@ def test_pictures_do_not_depend_on_the_number_of_threads():
 
 
 def test_a_renderer_and_a_trainer_may_draw_at_once():
-    if numba.threading_layer() == "workqueue":
-        pytest.skip("numba's workqueue layer cannot be entered by two threads; install OpenMP or TBB")
     expected = {seed: everything(seed) for seed in (1, 2)}
     with ThreadPoolExecutor(2) as pool:
         for seed, result in pool.map(lambda k: (1 + k % 2, everything(1 + k % 2)), range(8)):
