@@ -10,6 +10,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -54,6 +55,9 @@ def _raises_unchecked(expected: Any, *args: Any, **kwargs: Any) -> Iterator[pyte
 _check_annotations()
 pytest.raises = _raises_unchecked
 torch.set_num_threads(2)
+# The same examples every time, and no clock: a loaded machine is not a failure.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

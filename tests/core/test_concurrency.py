@@ -1,12 +1,13 @@
 """The newest-wins slot and the beat. Kind: behaviour; threads wait on conditions, the beat runs on a fake clock."""
 
 import threading
+import time
 
 import pytest
 
 from fmgs_core.concurrency import Cadence, Latest
 
-LONG_S = 30.0  # never waited for when the code is right
+LONG_S = 10.0  # never waited for when the code is right
 
 
 class FakeClock:
@@ -39,6 +40,8 @@ def test_an_empty_slot_gives_up_after_its_timeout():
 def _reader(slot: Latest, taken: list) -> threading.Thread:
     thread = threading.Thread(target=lambda: taken.append(slot.take(LONG_S)), daemon=True)
     thread.start()
+    while thread.is_alive() and not slot._condition._waiters:  # type: ignore[attr-defined]
+        time.sleep(1e-3)
     return thread
 
 
@@ -53,6 +56,8 @@ def test_put_wakes_a_waiting_reader():
 def test_close_wakes_every_reader():
     slot, taken = Latest[int](), []
     threads = [_reader(slot, taken) for _ in range(3)]
+    while len(slot._condition._waiters) < 3:  # type: ignore[attr-defined]
+        time.sleep(1e-3)
     slot.close()
     for thread in threads:
         thread.join(LONG_S / 2)

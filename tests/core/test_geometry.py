@@ -93,6 +93,7 @@ def test_triangle_frames(corners: list):
     if area > 1e-3:
         np.testing.assert_allclose(frame.T @ frame, np.eye(3), atol=EXACT)
         np.testing.assert_allclose(frame[:, 2] * 2 * area, normal, atol=EXACT)
+        assert np.linalg.det(frame) == pytest.approx(1)
         assert frame[:, 0] @ (triangle[1] - triangle[0]) > 0
 
 
@@ -130,7 +131,7 @@ def test_look_at_centres_the_target_and_keeps_up_up(a: tuple, b: tuple):
     assert abs((R @ [0, 1, 0])[0]) < EXACT
 
 
-@pytest.mark.parametrize("target", [(1.0, 5.0, 3.0), (1.0, -5.0, 3.0), (1.0, 2.0, 3.0)])
+@pytest.mark.parametrize("target", [(1.0, 5.0, 3.0), (1.0, -5.0, 3.0), (1.0, 2.0, 3.0), (np.nan, 2.0, 3.0)])
 def test_look_at_straight_up_down_or_at_itself_is_refused(target: tuple):
     with pytest.raises(ValueError, match=r"look_at: expected .* got eye="):
         look_at(np.array([1.0, 2.0, 3.0]), np.array(target))
