@@ -69,7 +69,7 @@ def save_avatar(path: Path, snapshot: AvatarSnapshot) -> None:
 
 
 def _in_order(content: bytes) -> bytes:
-    """The same file with sorted metadata: safetensors writes it in random order, but the same run should give the same bytes."""
+    """The same file with sorted metadata: safetensors writes it in random order, and equal avatars should be equal files."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     metadata = {"__metadata__": dict(sorted(header.pop("__metadata__").items()))}
