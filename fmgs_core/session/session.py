@@ -122,7 +122,7 @@ class Session:
             while not self._stop.is_set() and self._clock_s() - self._start_s < self._config.budget_s:
                 waits = self._trainer is None or self._trainer.newest is None
                 if watching:
-                    watching = self._drain(observed, wait_s=0.1 if waits else 0.0)
+                    watching = self._receive(observed, wait_s=0.1 if waits else 0.0)
                 elif waits:
                     reason = "the stream ended"
                     break
@@ -156,11 +156,12 @@ class Session:
             self.warn(self._failure)
             return None
 
-    def _drain(self, observed: queue.SimpleQueue, wait_s: float) -> bool:
-        """Takes in everything observed so far; False once the stream is over."""
+    def _receive(self, observed: queue.SimpleQueue, wait_s: float) -> bool:
+        """Takes in what was observed, but not so much that a fast stream keeps training from ever coming to its turn;
+        False once the stream is over."""
         if self._announced:
             self._say_warnings()
-        while True:
+        for _ in range(OBSERVATIONS_PER_STEP):
             try:
                 item = observed.get(timeout=wait_s) if wait_s else observed.get_nowait()
             except queue.Empty:
@@ -170,6 +171,7 @@ class Session:
             if isinstance(item, BaseException):
                 raise item
             self._take(item)
+        return True
 
     # -- one frame, one step
 
