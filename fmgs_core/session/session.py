@@ -23,6 +23,9 @@ from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.training.trainer import Trainer
 from fmgs_core.types import BodyState, Camera, Frame
 
+# More than one, so that training steps longer than the stream's beat do not let the queue grow.
+OBSERVATIONS_PER_STEP = 2
+
 
 class Session:
     """Reads a source, tracks the person, trains the avatar, and says what happens in events.
