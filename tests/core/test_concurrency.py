@@ -7,7 +7,7 @@ import pytest
 
 from fmgs_core.concurrency import Cadence, Latest
 
-LONG_S = 10.0  # never waited for when the code is right
+LONG_S, JOIN_S = 120.0, 5.0  # never waited for when the code is right
 
 
 class FakeClock:
@@ -49,7 +49,7 @@ def test_put_wakes_a_waiting_reader():
     slot, taken = Latest[int](), []
     thread = _reader(slot, taken)
     slot.put(7)
-    thread.join(LONG_S / 2)
+    thread.join(JOIN_S)
     assert taken == [7]
 
 
@@ -60,7 +60,7 @@ def test_close_wakes_every_reader():
         time.sleep(1e-3)
     slot.close()
     for thread in threads:
-        thread.join(LONG_S / 2)
+        thread.join(JOIN_S)
     assert taken == [None] * 3 and slot.closed
 
 
