@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from fmgs_core.session.events import Event, Finished, Progress, SourceOpened, StatusChanged, Warned
+from fmgs_core.session.events import Event, Finished, Preparing, Progress, SourceOpened, StatusChanged, Warned
 from fmgs_core.tracking.tracker import TrackingStatus
 
 PLAIN_EVERY_S = 5.0  # without a terminal a line is written this often, so that logs stay readable
@@ -36,6 +36,8 @@ class Display:
 
     def __call__(self, event: Event) -> None:
         match event:
+            case Preparing():
+                self._show(event.what)
             case SourceOpened():
                 self._say(_source_sentence(event))
             case StatusChanged():

@@ -22,6 +22,7 @@ from fmgs_core.config import Pace, SessionConfig
 from fmgs_core.priors.mediapipe import MediaPipePrior
 from fmgs_core.session import Session, SessionResult
 from fmgs_core.session.events import Event, SnapshotTaken
+from fmgs_core.session.warmup import warm_up
 from fmgs_core.stream.source import open_source
 from fmgs_core.tracking.tracker import BodyTracker
 
@@ -75,6 +76,7 @@ class Run:
             source = stack.enter_context(open_source(self.source, config.source, on_warning=warnings))
             prior = MediaPipePrior(config.mediapipe)
             stack.callback(prior.close)
+            warm_up(body, config, on_event)
             stop = stack.enter_context(_stop_on_interrupt())
             session = Session(
                 source, prior, BodyTracker(body, config.tracker), body, config, on_event, resume=resume, stop=stop

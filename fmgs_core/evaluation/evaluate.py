@@ -22,6 +22,7 @@ from fmgs_core.rendering.pictures import draw, label_map
 from fmgs_core.session import Session, SessionResult
 from fmgs_core.session.events import Event
 from fmgs_core.session.observer import PoseSource
+from fmgs_core.session.warmup import warm_up
 from fmgs_core.stream.sequence import Sequence, SequenceSource, SequenceSplit
 from fmgs_core.tracking.tracker import BodyTracker, TrackedBody, TrackingStatus
 from fmgs_core.types import BodyState, Channel, Frame, PriorMaps, Rendering
@@ -88,6 +89,7 @@ def evaluate(
         budget_s=config.budget_s,
         trainer=replace(session_config.trainer, refine_pose=session_config.trainer.refine_pose and config.poses == "tracked"),
     )
+    warm_up(body, session_config, on_event)
     prior: Prior = RecordedPrior(root / "train") if config.priors == "true" else MediaPipePrior(session_config.mediapipe)
     with SequenceSource(root, "train", session_config.source) as source:
         session = Session(source, prior, _pose_source(config, session_config, train, body), body, session_config, on_event)

@@ -7,6 +7,13 @@ from fmgs_core.tracking.tracker import TrackingStatus
 
 
 @dataclass(frozen=True)
+class Preparing:
+    """Something that takes seconds before the stream starts."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class SourceOpened:
     name: str
     width: int
@@ -68,4 +75,4 @@ class Finished:
     """Why it ended: the stream did, the budget was spent, the user asked, or what broke."""
 
 
-Event = SourceOpened | FrameTracked | StatusChanged | Progress | SnapshotTaken | Warned | Finished
+Event = Preparing | SourceOpened | FrameTracked | StatusChanged | Progress | SnapshotTaken | Warned | Finished

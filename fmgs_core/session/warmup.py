@@ -1,0 +1,57 @@
+"""Compiles, or loads from numba's cache, what a stream will need, before there is a stream to lose frames of."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from fmgs_core.avatar.model import Avatar
+from fmgs_core.body.drawing import draw_mesh
+from fmgs_core.body.skinning import posed_vertices
+from fmgs_core.body.template import BodyModel
+from fmgs_core.config import SessionConfig
+from fmgs_core.priors.template import template_maps
+from fmgs_core.session.events import Event, Preparing
+from fmgs_core.tracking.landmarks import landmark_table
+from fmgs_core.tracking.tracker import BodyTracker
+from fmgs_core.training.trainer import Trainer
+from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, BodyState, Camera, Frame, Keypoints, PriorMaps
+
+DISTANCE_M = 3.0
+SIZE_PX = 128
+
+
+def warm_up(body: BodyModel, config: SessionConfig, on_event: Callable[[Event], None]) -> None:
+    """Tracks two pictures of the bare body and takes one training step on them; nothing of that is kept.
+
+    A second or two; about a minute on a machine where the kernels have never been compiled.
+    """
+    on_event(Preparing("loading kernels (they are compiled when this machine has never run them, which takes a minute)"))
+    state = BodyState(*(x.copy() for x in vars(body.neutral_state()).values()))
+    state = BodyState(state.betas, state.pose, np.array([0, 0, -DISTANCE_M]), state.expression)
+    frames = list(_pictures(body, state))
+    tracker = BodyTracker(body, config.tracker)
+    for frame, maps in frames:
+        tracker.update(frame, maps)
+    trainer = Trainer(Avatar(body), config.trainer)
+    trainer.add(*frames[0], state)
+    trainer.step()
+
+
+def _pictures(body: BodyModel, state: BodyState) -> Iterator[tuple[Frame, PriorMaps]]:
+    K = np.array([[SIZE_PX, 0, SIZE_PX / 2], [0, SIZE_PX, SIZE_PX / 2], [0, 0, 1.0]])
+    camera = Camera(K, SIZE_PX, SIZE_PX, T_CAMERA_WORLD_UNPOSED)
+    mask = (draw_mesh(posed_vertices(body, state), body.faces, camera).face >= 0).astype(np.float32)
+    template = template_maps(body, state, camera)
+    maps = PriorMaps(mask, _landmarks(body, state, camera), None, template.normal, template.depth, template.labels,
+                     template.label_set)  # fmt: skip
+    for i in range(2):
+        yield Frame(i * 66_000_000, np.full((SIZE_PX, SIZE_PX, 3), 128, np.uint8), camera), maps
+
+
+def _landmarks(body: BodyModel, state: BodyState, camera: Camera) -> Keypoints:
+    """What a perfect detector would find; those of the 33 that the tracker does not use lie on the nose."""
+    table = landmark_table(body, num_betas=1)
+    world = np.repeat(table.points.rest[:1], 33, axis=0)
+    world[table.detected] = table.points.rest
+    points = np.concatenate([camera.project(world + state.transl), np.ones((33, 1))], 1)
+    return Keypoints("mediapipe33", points, world @ camera.T_camera_world[:3, :3].T)
