@@ -196,10 +196,14 @@ class KeyframeMemory:
         return self._drop(self._most_redundant())
 
     def _most_redundant(self) -> int:
-        """Of the closest pair without the newest, the one whose second neighbour is nearer; ties go to the older."""
+        """Of the closest pair without the newest, the one whose second neighbour is nearer; ties go to the older.
+
+        The newest counts as a neighbour: else, on a person who turns, the one before it would always stay, its
+        predecessor always go, and nothing of the turn be kept behind them.
+        """
         old = self._distance[: self._budget, : self._budget]
         a, b = np.unravel_index(int(old.argmin()), old.shape)
-        second = np.sort(old[[a, b]], axis=1)[:, min(1, self._budget - 1)]
+        second = np.sort(self._distance[[a, b]], axis=1)[:, 1]
         return int(a if second[0] <= second[1] else b)
 
     def _drop(self, index: int) -> Keyframe:
