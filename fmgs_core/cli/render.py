@@ -23,6 +23,7 @@ from fmgs_core.export.video import VideoWriter
 from fmgs_core.mapfiles import write_depth, write_labels, write_mask, write_normal, write_rgb
 from fmgs_core.rendering.pictures import color_picture, draw, label_map
 from fmgs_core.rendering.views import around
+from fmgs_core.stream.sequence import Sequence
 from fmgs_core.types import BodyState, Camera, Channel, Rendering
 
 ORBIT_FRAMES = 90
@@ -42,7 +43,8 @@ class Render:
     camera: str = "orbit"
     """"orbit", or an npz with K (3, 3) and T_camera_world (4, 4) or (n, 4, 4), such as a sequence's params.npz."""
     size_px: int = 512
-    """Side of an orbit's pictures. A camera file has its own size: width and height in it, else twice the principal point."""
+    """Side of an orbit's pictures. A camera file has its own size: width and height in it, else in the meta.json of the
+    sequence it belongs to, else twice the principal point."""
     frames: int | None = None
     """How many pictures; by default one per pose, or 90 when there is no motion."""
     fps: float = 30.0
@@ -141,8 +143,19 @@ def load_cameras(path: Path, count: int) -> list[Camera]:
         raise ValueError(f"{path}: expected K (3, 3) and T_camera_world (4, 4) or (n, 4, 4), got {K.shape} and {T.shape}")
     if T.ndim == 3 and len(T) < count:
         raise ValueError(f"{path}: expected at least {count} cameras, one per picture, got {len(T)}")
-    width, height = (int(data[n]) if n in data else round(2 * K[i, 2]) for i, n in enumerate(("width", "height")))
+    width, height = _picture_size(path, data)
     return [Camera(K, width, height, T[i] if T.ndim == 3 else T) for i in range(count)]
+
+
+def _picture_size(camera_file: Path, data: dict[str, np.ndarray]) -> tuple[int, int]:
+    """Width and height [px]."""
+    meta = camera_file.absolute().parent.parent / "meta.json"
+    if "width" in data and "height" in data:
+        return int(data["width"]), int(data["height"])
+    if camera_file.name == "params.npz" and meta.is_file():
+        sequence = Sequence(meta.parent)
+        return sequence.meta["width"], sequence.meta["height"]
+    return round(2 * data["K"][0, 2]), round(2 * data["K"][1, 2])
 
 
 def vertex_colors(avatar: Avatar, num_vertices: int) -> np.ndarray:
