@@ -45,4 +45,6 @@ def label_loss(logits: Float[Tensor, "n C"], labels: Int[Tensor, " n"]) -> Float
 
 def smoothness(values: Float[Tensor, "K *c"], neighbors: Int[Tensor, "K 3"]) -> Float[Tensor, "K *c"]:
     """Squared distance from the mean of the three adjacent faces: what keeps free per-face geometry a surface."""
-    return (values - values[neighbors].mean(1)) ** 2
+    # index_select and not values[neighbors]: on a CPU the gradient of the latter is summed in no fixed order, and slower.
+    around = values.index_select(0, neighbors.flatten()).unflatten(0, neighbors.shape)
+    return (values - around.mean(1)) ** 2

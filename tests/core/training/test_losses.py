@@ -84,6 +84,14 @@ def test_smoothness_is_the_squared_distance_from_the_neighbours_mean():
     assert (L.smoothness(torch.full((4, 2), 0.7), neighbors) < 1e-12).all()
 
 
+def test_smoothness_gradient_of_a_whole_body_is_the_same_every_time():
+    """Large gathers are scattered back by several threads; a sum in no fixed order would differ in the last bits."""
+    neighbors = torch.randint(30_000, (30_000, 3))
+    values = torch.randn(30_000, requires_grad=True)
+    gradients = [torch.autograd.grad(L.smoothness(values, neighbors).sum(), values)[0] for _ in range(20)]
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
 SEEDED = torch.Generator().manual_seed(0)
 CASES = {
     "color": (
