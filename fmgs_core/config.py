@@ -28,6 +28,9 @@ class SessionConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     template_maps: bool = True
     """Whether normals, depth and labels that the prior lacks are drawn from the fitted body itself (a weak prior)."""
+    max_unlikeness: float = 0.12
+    """After the person was lost, whoever appears is learned from only if the colours of their body parts differ by no more
+    than this, in [0, 1], from those seen before; 1 learns from anybody."""
     iterations_per_frame: int = 5
     """Training steps after each frame at pace all."""
     final_iterations: int = 500
@@ -49,6 +52,8 @@ class SessionConfig:
         for name, least in (("iterations_per_frame", 0), ("final_iterations", 0), ("recorded_frames", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"SessionConfig.{name}: expected at least {least}, got {getattr(self, name)}")
+        if not 0 < self.max_unlikeness <= 1:
+            raise ValueError(f"SessionConfig.max_unlikeness: expected more than 0 up to 1, got {self.max_unlikeness}")
         for name in ("budget_s", "max_frame_age_s", "progress_every_s", "measure_every_s", "save_every_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"SessionConfig.{name}: expected more than zero seconds, got {getattr(self, name)}")

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 from fmgs_core.body.template import BodyModel
 from fmgs_core.priors import Prior
 from fmgs_core.priors.template import template_maps
+from fmgs_core.session.likeness import Likeness
 from fmgs_core.session.recording import StageTimes
 from fmgs_core.tracking.tracker import TrackedBody, TrackingStatus
 from fmgs_core.types import Frame, PriorMaps
@@ -29,19 +30,24 @@ class Observation:
     frame: Frame
     maps: PriorMaps
     tracked: TrackedBody
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether the avatar may learn from it: a wrong pose smears the colours of everything that is right."""
-        believed = self.tracked.status is TrackingStatus.TRACKING and self.tracked.confidence >= MIN_CONFIDENCE
-        return believed and self.maps.mask is not None and self.tracked.state is not None
+    is_usable: bool
+    """Whether the avatar may learn from it: a wrong pose, or another person, smears the colours of everything that is right."""
 
 
 class Observer:
     """Prior, tracker and template maps in a row, one frame at a time."""
 
-    def __init__(self, body: BodyModel, prior: Prior, poses: PoseSource, *, use_template: bool, times: StageTimes):
-        self._body, self._prior, self._poses = body, prior, poses
+    def __init__(
+        self,
+        body: BodyModel,
+        prior: Prior,
+        poses: PoseSource,
+        likeness: Likeness,
+        *,
+        use_template: bool,
+        times: StageTimes,
+    ):
+        self._body, self._prior, self._poses, self._likeness = body, prior, poses, likeness
         self._use_template, self._times = use_template, times
         self._count = 0
 
@@ -54,7 +60,14 @@ class Observer:
             with self._times.measured("template maps"):
                 maps = _completed(maps, template_maps(self._body, tracked.state, frame.camera))
         self._count += 1
-        return Observation(self._count - 1, frame, maps, tracked)
+        return Observation(self._count - 1, frame, maps, tracked, self._is_usable(frame, maps, tracked))
+
+    def _is_usable(self, frame: Frame, maps: PriorMaps, tracked: TrackedBody) -> bool:
+        if tracked.status is TrackingStatus.LOST:
+            self._likeness.lost()
+        believed = tracked.status is TrackingStatus.TRACKING and tracked.confidence >= MIN_CONFIDENCE
+        found = maps.mask is not None and tracked.state is not None
+        return believed and found and self._likeness.knows(frame, maps)
 
 
 def _lacks_geometry(maps: PriorMaps) -> bool:

@@ -91,3 +91,19 @@ class StageTimes:
 
     def medians(self) -> dict[str, float]:
         return {stage: statistics.median(values) for stage, values in self._ms.items() if values}
+
+
+class RunningMean:
+    """Mean of what was added since it was last taken."""
+
+    def __init__(self):
+        self._sum, self._count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self._sum += value
+        self._count += 1
+
+    def take(self) -> float:
+        mean = self._sum / self._count if self._count else float("nan")
+        self._sum, self._count = 0.0, 0
+        return mean

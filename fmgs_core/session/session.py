@@ -15,8 +15,9 @@ from fmgs_core.concurrency import Cadence
 from fmgs_core.config import Pace, SessionConfig
 from fmgs_core.priors import Prior
 from fmgs_core.session.events import Event, Finished, FrameTracked, Progress, SnapshotTaken, SourceOpened, StatusChanged, Warned
+from fmgs_core.session.likeness import Likeness
 from fmgs_core.session.observer import Observation, Observer, PoseSource
-from fmgs_core.session.recording import Recording, StageTimes
+from fmgs_core.session.recording import Recording, RunningMean, StageTimes
 from fmgs_core.session.result import NobodyFound, SessionResult
 from fmgs_core.stream.source import FrameSource, SourceError
 from fmgs_core.tracking.tracker import TrackingStatus
@@ -57,7 +58,8 @@ class Session:
         self._on_event, self._clock_s = on_event, clock_s
         self._stop = stop or threading.Event()
         self._times = StageTimes()
-        self._observer = Observer(body, prior, poses, use_template=config.template_maps, times=self._times)
+        likeness = Likeness(config.max_unlikeness, self.warn)
+        self._observer = Observer(body, prior, poses, likeness, use_template=config.template_maps, times=self._times)
         self._recording = Recording(config.recorded_frames)
         self._trainer = None if resume is None else Trainer(resume.avatar(body), config.trainer)
         self._resumed = resume is not None
@@ -66,7 +68,7 @@ class Session:
         self._tracked: dict[int, tuple[BodyState, Camera]] = {}
         self._frames = self._usable_frames = 0
         self._status = TrackingStatus.SEARCHING
-        self._loss = _RunningMean()
+        self._loss = RunningMean()
         self._psnr_db: float | None = None
         self._progress: list[Progress] = []
         self._warnings: list[str] = []
@@ -187,13 +189,13 @@ class Session:
         tracked = seen.tracked
         if seen.index == 0:
             self._announce_source(seen.frame.camera)
-        self._say_warnings()
         if tracked.status is not self._status:
             self._on_event(StatusChanged(seen.frame.stamp_ns, self._status, tracked.status))
             self._status = tracked.status
         self._on_event(
             FrameTracked(seen.index, seen.frame.stamp_ns, tracked.status, tracked.confidence, tracked.flip_corrected)
         )
+        self._say_warnings()
         self._recording.add(seen.index, seen.frame, seen.maps, tracked)
         if not seen.is_usable:
             return
@@ -304,19 +306,3 @@ class Session:
             warnings=self._warnings,
             reason=reason,
         )
-
-
-class _RunningMean:
-    """Mean of what was added since it was last taken."""
-
-    def __init__(self):
-        self._sum, self._count = 0.0, 0
-
-    def add(self, value: float) -> None:
-        self._sum += value
-        self._count += 1
-
-    def take(self) -> float:
-        mean = self._sum / self._count if self._count else float("nan")
-        self._sum, self._count = 0.0, 0
-        return mean

@@ -161,6 +161,30 @@ def test_a_believed_frame_does_change_it():
     assert not same(run(known, config).snapshot, run([*known, replace(stranger(5), confidence=0.9)], config).snapshot)
 
 
+def wearing(shot: Shot, color: tuple[int, int, int]) -> Shot:
+    assert shot.mask is not None
+    return replace(shot, rgb=np.where(shot.mask[..., None] > 0, color, shot.rgb).astype(np.uint8))
+
+
+def test_somebody_else_who_comes_after_the_person_left_is_not_learned_from():
+    """Bit for bit the same avatar as without them, said once per appearance, and the person is known again afterwards."""
+    config = replace(CONFIG, template_maps=True, iterations_per_frame=0, final_iterations=4)
+    others = [wearing(person(i), (30, 160, 30)) for i in (1, 2)]
+    alone = run([person(0), person(1), person(2)], config)
+    visited = run([person(0), person(1), nobody(), *others, nobody(), *others, nobody(), person(2)], config)
+    assert same(alone.snapshot, visited.snapshot)
+    assert [w.split(" (")[0] for w in visited.warnings] == [
+        f"whoever appeared at {stamp} s does not look like the person learned so far" for stamp in ("0.30", "0.60")
+    ]
+    assert visited.frames_with_person == 3
+
+
+def test_everybody_is_learned_from_when_asked_to():
+    config = replace(CONFIG, template_maps=True, max_unlikeness=1.0)
+    result = run([person(0), nobody(), wearing(person(1), (30, 160, 30))], config)
+    assert result.frames_with_person == 2 and not result.warnings
+
+
 def test_a_person_without_a_mask_is_not_learned_from():
     with pytest.raises(NobodyFound):
         run([replace(person(0), mask=None)])
