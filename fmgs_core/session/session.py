@@ -35,7 +35,7 @@ class Session:
         source: open; closing it is the caller's.
         prior, poses: give maps and body states of each frame; `poses` is the tracker or poses known beforehand.
         on_event: called from the thread that runs the session, in order: SourceOpened first (when a frame was looked at),
-            Finished last, however the session ends.
+            Finished last, however the session ends short of a KeyboardInterrupt.
         resume: go on from this avatar instead of from nothing.
         stop: setting it ends the session cleanly after the step under way.
         clock_s: seconds, for budget and beats.
