@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fmgs_core.avatar import snapshot as module
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import FORMAT, AvatarSnapshot, load_avatar, save_avatar
 
@@ -48,6 +47,11 @@ def test_file_gives_back_every_bit(file: Path, snapshot: AvatarSnapshot):
     loaded = load_avatar(file)
     assert_same(loaded, snapshot)
     assert {"betas", "observed", "field.normal_offset", "field.color_logit", "field.logits"} <= loaded.tensors.keys()
+
+
+def test_equal_avatars_are_equal_files(file: Path, tmp_path: Path, snapshot: AvatarSnapshot):
+    save_avatar(tmp_path / "again.safetensors", snapshot)
+    assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
 
 
 def test_the_loaded_avatar_draws_the_same_splats(file: Path):
@@ -91,12 +95,13 @@ def test_an_avatar_made_from_a_snapshot_is_independent_of_it(snapshot: AvatarSna
 def test_an_interrupted_save_leaves_the_old_file(
     file: Path, snapshot: AvatarSnapshot, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
 ):
-    def interrupted(_: object, part: Path, *__: object) -> None:
-        Path(part).write_bytes(b"half")
+    def interrupted(path: Path, content: bytes) -> None:
+        with path.open("wb") as part:
+            part.write(content[: len(content) // 2])
         raise failure("no space left")
 
-    monkeypatch.setattr(module, "save_file", interrupted)
-    with pytest.raises(failure):
+    with monkeypatch.context() as patched, pytest.raises(failure):
+        patched.setattr(Path, "write_bytes", interrupted)
         save_avatar(file, AvatarSnapshot.of(trained_avatar(1), 9, 9))
     assert_same(load_avatar(file), snapshot)
     assert [path.name for path in file.parent.iterdir()] == [file.name]
