@@ -173,6 +173,6 @@ class Rendering:
     depth: Float[Tensor, "h w"] | None = None
     """Alpha-weighted mean of the ray-splat intersections' camera z [m]; NaN where alpha is below 1/255."""
     normal: Float[Tensor, "h w 3"] | None = None
-    """Alpha-weighted mean of the splat normals, turned towards the camera, camera axes, unit; zeros where alpha is below 1/255."""
+    """Alpha-weighted mean of the splat normals, turned towards the camera, camera axes, unit; zeros where alpha < 1/255."""
     logits: Float[Tensor, "h w C"] | None = None
     """Blended class scores; softmax or argmax comes after."""

@@ -11,6 +11,7 @@ import trimesh
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.surface import surface_mesh
 from fmgs_core.body.default import default_body
+from fmgs_core.body.interpolation import state_at
 from fmgs_core.body.skinning import posed_joints
 from fmgs_core.body.template import BodyModel
 from fmgs_core.config import Pace, SessionConfig
@@ -121,8 +122,7 @@ def _pose_source(config: EvaluationConfig, session: SessionConfig, train: Sequen
 def _split_figures(
     result: SessionResult, split: SequenceSplit, train: SequenceSplit, key: str, config: EvaluationConfig
 ) -> tuple[dict[str, float], list[np.ndarray]]:
-    """Means over the split's frames. Frames whose train frame was never tracked are drawn from the nearest one that was,
-    so that losing the person costs what it costs."""
+    """Means over the split's frames. Where the train frame was dropped unseen, the body is drawn between its neighbours."""
     rows, pictures = [], []
     for i in range(len(split)):
         state = _state_to_draw(result, split, train, i, config)
@@ -140,9 +140,7 @@ def _state_to_draw(
 ) -> BodyState:
     if config.poses == "true" or split.train_index is None:
         return split.states[index]
-    wanted = int(train.stamps_ns[int(split.train_index[index])])
-    nearest = min(result.states, key=lambda stamp: abs(stamp - wanted))
-    return result.states[nearest]
+    return state_at(result.states, int(train.stamps_ns[int(split.train_index[index])]))
 
 
 def _frame_figures(rendering: Rendering, split: SequenceSplit, index: int) -> dict[str, float]:
