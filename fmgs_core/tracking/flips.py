@@ -13,11 +13,12 @@ from fmgs_core.tracking.detection import Detection, unit
 from fmgs_core.tracking.landmarks import LandmarkTable
 
 ALL, LEGS, BELOW_HIPS = list(range(33)), list(range(23, 33)), list(range(25, 33))
+KNEES = [25, 26]
 LEG_BONES = {23, 24, 25, 26, 29, 30}
 
 PIXEL_NOISE_HEIGHTS, DIRECTION_NOISE, CLIP = 0.03, 0.35, 9.0
 # A detection is doubted from the first cost on, and changed when a hypothesis costs less than that share of it.
-DOUBT_ALL, SHARE_ALL, DOUBT_LEGS, SHARE_LEGS = 20.0, 0.55, 8.0, 0.5
+DOUBT_ALL, SHARE_ALL, DOUBT_LEGS, SHARE_LEGS = 20.0, 0.55, 8.0, 0.55
 MAX_RUN_ALL, MAX_RUN_LEGS = 4, 3
 FACE_SEEN = 0.7
 # Nobody who shows the detector a face has turned further; at 120 degrees it still sees one.
@@ -46,6 +47,8 @@ class FlipGuard:
 
     def __init__(self, table: LandmarkTable):
         self._table = table
+        # Knees are believed little by the fit, for an error along the leg; across it they tell the legs apart best.
+        self._weights = np.where(np.isin(table.detected, KNEES), 1.0, table.weights)
         self.reset()
 
     def reset(self) -> None:
@@ -107,7 +110,7 @@ class FlipGuard:
         table = self._table
         visibility = np.where(detection.visibility > 0, detection.visibility.clip(0.05), 0.0)
         offset = (detection.pixels[table.detected] - expected.pixels) / (PIXEL_NOISE_HEIGHTS * expected.height_px)
-        landmarks = visibility[table.detected] * table.weights * np.minimum((offset**2).sum(1), CLIP)
+        landmarks = visibility[table.detected] * self._weights * np.minimum((offset**2).sum(1), CLIP)
         a, b = table.bones_detected.T
         i, j = table.bones.T
         turned = unit(detection.world[b] - detection.world[a]) - unit(expected.points[j] - expected.points[i])

@@ -55,6 +55,18 @@ class ContourTerms(NamedTuple):
     huber: float
 
 
+class AxisTerms(NamedTuple):
+    """Directions that lines through the body should have."""
+
+    points: RiderPoints
+    bones: Int[np.ndarray, "K 2"]
+    """Rows of `points`: from, to."""
+    directions: Float[np.ndarray, "K 3"]
+    """Unit vectors, camera axes."""
+    weights: Float[np.ndarray, " K"]
+    sigmas: Float[np.ndarray, " K"]
+
+
 class Anatomy(NamedTuple):
     """What poses people take: axis-angle components per joint [rad]."""
 
@@ -90,6 +102,7 @@ class Problem(NamedTuple):
     """fx, fy, cx, cy [px]."""
     landmarks: LandmarkTerms
     contour: ContourTerms
+    upright: AxisTerms
     anatomy: Anatomy
     prediction: Prediction
     shape: ShapePrior
@@ -106,11 +119,17 @@ class Solution(NamedTuple):
 @njit(cache=True)
 def linearize(problem, pose):
     """Cost and the robustly weighted rows r (m,), J (m, unknowns): cost's gradient is 2 J' r, its Hessian about 2 J' J."""
-    lm, contour, anatomy, prediction = problem.landmarks, problem.contour, problem.anatomy, problem.prediction
+    lm, contour, upright = problem.landmarks, problem.contour, problem.upright
+    anatomy, prediction = problem.anatomy, problem.prediction
     num_landmarks, num_bones, num_contour = len(lm.targets), len(lm.bones), len(contour.targets)
     num_betas = len(pose.betas)
     num_unknowns, per_joint = BETAS + num_betas, 3 * NUM_JOINTS
-    ends = np.cumsum(np.array([2 * num_landmarks, 3 * num_bones, num_contour, per_joint, per_joint, per_joint, 3, num_betas]))
+    num_axes = len(upright.bones)
+    ends = np.cumsum(
+        np.array(
+            [2 * num_landmarks, 3 * num_bones, num_contour, 3 * num_axes, per_joint, per_joint, per_joint, 3, num_betas]
+        )
+    )
     r, J = np.empty(ends[-1]), np.empty((ends[-1], num_unknowns))
     ones = np.ones(NUM_JOINTS)
     cost = 0.0
@@ -132,18 +151,23 @@ def linearize(problem, pose):
         )
         cost += robustify(r[a:b], J[a:b], 1, contour.weights, contour.huber)
     a, b = b, ends[3]
+    jacobians = np.empty((len(upright.points.rest), 3, num_unknowns))
+    points = posed_points_and_jacobian(upright.points, problem.skeleton, pose, jacobians)
+    bone_directions(points, jacobians, upright.bones, upright.directions, upright.sigmas, r[a:b], J[a:b])
+    cost += robustify(r[a:b], J[a:b], 3, upright.weights, NO_BOUND)
+    a, b = b, ends[4]
     pose_prior(pose.rotations, anatomy.means, anatomy.sigmas, r[a:b], J[a:b])
     cost += robustify(r[a:b], J[a:b], 3, ones, NO_BOUND)
-    a, b = b, ends[4]
+    a, b = b, ends[5]
     joint_limits(pose.rotations, anatomy.lower, anatomy.upper, anatomy.limit_sigma, r[a:b], J[a:b])
     cost += robustify(r[a:b], J[a:b], 3, ones, NO_BOUND)
-    a, b = b, ends[5]
+    a, b = b, ends[6]
     pose_smoothness(pose.rotations, prediction.rotations, prediction.rotation_sigmas, r[a:b], J[a:b])
     cost += robustify(r[a:b], J[a:b], 3, ones, NO_BOUND)
-    a, b = b, ends[6]
+    a, b = b, ends[7]
     translation_smoothness(pose.transl, prediction.transl, prediction.transl_sigmas, r[a:b], J[a:b])
     cost += robustify(r[a:b], J[a:b], 3, ones[:1], NO_BOUND)
-    a, b = b, ends[7]
+    a, b = b, ends[8]
     shape_prior(pose.betas, problem.shape.mean, problem.shape.root_information, r[a:b], J[a:b])
     cost += robustify(r[a:b], J[a:b], num_betas, ones[:1], NO_BOUND)
     return cost, r, J

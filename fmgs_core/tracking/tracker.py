@@ -23,6 +23,7 @@ from fmgs_core.tracking.shape import ShapeBelief
 from fmgs_core.tracking.silhouette import MaskOutline, Silhouette, mask_outline
 from fmgs_core.tracking.so3 import log_so3
 from fmgs_core.tracking.solver import LandmarkTerms, Problem, Solution, solve
+from fmgs_core.tracking.upright import upright_points, upright_terms
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
 
 # Above this cost the fit from the prediction sits in a wrong basin more often than not; the analytic pose is tried too.
@@ -105,6 +106,7 @@ class BodyTracker:
         self._num_betas = num_betas
         self._skeleton = skeleton_of(body, num_betas)
         self._table = landmark_table(body, num_betas)
+        self._upright = upright_points(body, num_betas)
         self._anatomy = anatomy_of(body, config.pose_prior)
         self.reset()
 
@@ -206,6 +208,7 @@ class BodyTracker:
             intrinsics=_intrinsics(frame.camera),
             landmarks=landmark_terms(detection, self._table, height_px),
             contour=self._silhouette.no_terms(),
+            upright=upright_terms(self._upright, detection, frame.camera),
             anatomy=self._anatomy,
             prediction=prediction,
             shape=self._shape.prior,
