@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 
@@ -60,6 +62,22 @@ class Cadence:
         return True
 
 
-PARALLEL_KERNELS = threading.RLock()
+class _ParallelKernels:
+    """Holds one lock, and gives torch its own number of threads back, which numba's OpenMP layer overwrites."""
+
+    def __init__(self):
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._torch_threads = torch.get_num_threads()
+
+    def __exit__(self, *_: object) -> None:
+        if torch.get_num_threads() != self._torch_threads:
+            torch.set_num_threads(self._torch_threads)
+        self._lock.release()
+
+
+PARALLEL_KERNELS = _ParallelKernels()
 """Held around every call of a numba kernel compiled with parallel=True: numba's fallback threading layer, used where
 libgomp is not installed, aborts the process when two threads are inside such kernels at once."""

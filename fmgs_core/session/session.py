@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import numba
 import numpy as np
 import torch
 
@@ -24,6 +25,8 @@ from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.training.trainer import Trainer
 from fmgs_core.types import BodyState, Camera, Frame
 
+# Of all cores, the rest belongs to prior and tracker: with two for each of them on two cores, half of the frames were lost.
+TRAINING_THREADS_BESIDE_CAPTURE = max(1, numba.config.NUMBA_NUM_THREADS - 1)
 # More than one, so that training steps longer than the stream's beat do not let the queue grow.
 OBSERVATIONS_PER_STEP = 2
 
@@ -128,6 +131,7 @@ class Session:
                 waits = self._trainer is None or self._trainer.newest is None
                 if watching:
                     watching = self._receive(observed, wait_s=0.1 if waits else 0.0)
+                    numba.set_num_threads(TRAINING_THREADS_BESIDE_CAPTURE if watching else numba.config.NUMBA_NUM_THREADS)
                 elif waits:
                     reason = "the stream ended"
                     break
@@ -136,6 +140,7 @@ class Session:
             stopped_by_user = self._stop.is_set()
             self._stop.set()
             watcher.join()
+            numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
         return self._reason(reason, stopped=stopped_by_user)
 
     def _reason(self, reason: str, *, stopped: bool) -> str:
