@@ -1,10 +1,15 @@
 """What every test runs under: annotations checked, two threads, fixed seeds, the shared recordings where they exist."""
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# Before numba and torch load libgomp: where other processes want the cores too, threads that spin while they wait for each
+# other make a training step twenty times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import jaxtyping
 import numpy as np

@@ -95,7 +95,7 @@ def test_a_crop_that_is_small_enough_is_not_resampled():
     keyframe = keyframe_of(state(), camera())
     x0, y0, x1, y1 = keyframe.box
     np.testing.assert_array_equal(keyframe.rgb, frame.rgb[y0:y1, x0:x1])
-    assert maps.mask is not None and maps.labels is not None
+    assert maps.mask is not None and maps.labels is not None and keyframe.maps.labels is not None
     np.testing.assert_array_equal(keyframe.mask, maps.mask[y0:y1, x0:x1])
     np.testing.assert_array_equal(keyframe.maps.labels, maps.labels[y0:y1, x0:x1])
 

@@ -9,13 +9,13 @@ from torch.utils._pytree import tree_leaves
 
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.default import default_body
+from fmgs_core.raster import rasterize
 from fmgs_core.training.keyframes import MemoryConfig, root_joint
-from fmgs_core.training.routing import Attribute
 from fmgs_core.training.schedule import ScheduleConfig
 from fmgs_core.training.trainer import GEOMETRY_PARAMETERS, StepReport, Trainer, TrainerConfig
 from fmgs_core.types import BodyState, PriorMaps
 
-from .scene import EVERYTHING, camera, observation, seen, state, turn
+from .scene import EVERYTHING, camera, observation, person, seen, state, turn
 
 # Six different views in the memory and two held apart; every part learns from the third keyframe on.
 MEMORY = MemoryConfig(held_out=2, held_out_every=4)
@@ -37,12 +37,12 @@ def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in trainer.avatar.field.state_dict().items()}
 
 
-def everything(trainer: Trainer) -> list[torch.Tensor]:
-    """All that a step may write: field, Adam's moments, poses, observations."""
+def moments_and_poses(trainer: Trainer) -> list[torch.Tensor]:
+    """What a step may write beside the avatar."""
     optimizers = [*trainer._optimizers.values(), *(k.optimizer for k in trainer._all_keyframes() if k.optimizer)]
     moments = [v for o in optimizers for v in tree_leaves(o.state_dict()["state"]) if isinstance(v, torch.Tensor)]
     poses = [x for k in trainer._all_keyframes() for x in (k.pose, k.transl)]
-    return [x.detach().clone() for x in [*trainer.avatar.state_dict().values(), *moments, *poses]]
+    return [x.detach().clone() for x in [*moments, *poses]]
 
 
 # -- it learns
@@ -64,8 +64,6 @@ def test_labels_are_learned_from_the_maps():
     trainer = trainer_on(turn(8))
     steps(trainer, 40)
     truth, labels = seen(state(0.3), camera()), trainer.avatar.drawn(state(0.3))
-    from fmgs_core.raster import rasterize
-
     rendering = rasterize(labels, camera(), EVERYTHING, cull_backfaces=True)
     assert truth.logits is not None and rendering.logits is not None
     shown = (truth.alpha > 0.9) & (rendering.alpha > 0.9)
@@ -75,14 +73,12 @@ def test_labels_are_learned_from_the_maps():
 
 def test_a_wrong_pose_is_pulled_towards_the_picture():
     """A tracker that is off by 3 cm: under the true avatar the translation comes back most of the way."""
-    from .scene import person
-
     trainer = Trainer(
         Avatar(default_body()), replace(CONFIG, schedule=ScheduleConfig(pose_after_keyframes=1), newest_share=1.0)
     )
     trainer.avatar.load_state_dict(person().state_dict())
     true = state()
-    off = replace(true, transl=true.transl + np.float32([0.03, 0, 0]))
+    off = replace(true, transl=true.transl + np.array([0.03, 0, 0], np.float32))
     frame, maps = observation(0, true, camera(), geometry=False)
     keyframe = trainer.add(frame, maps, off)
     assert keyframe is not None
@@ -237,7 +233,8 @@ def test_the_same_input_gives_the_same_avatar_bit_for_bit():
     for _ in range(2):
         trainer = trainer_on(turn(8))
         reports = steps(trainer, 25)
-        results.append((everything(trainer), [r.losses for r in reports], trainer.held_out_psnr()))
+        tensors = [*trainer.avatar.state_dict().values(), *moments_and_poses(trainer)]
+        results.append((tensors, [r.losses for r in reports], trainer.held_out_psnr()))
     (a, losses_a, psnr_a), (b, losses_b, psnr_b) = results
     assert len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     assert losses_a == losses_b and psnr_a == psnr_b
@@ -250,29 +247,28 @@ def test_another_seed_gives_another_avatar():
     assert not torch.equal(a.avatar.field.color_logit, b.avatar.field.color_logit)
 
 
-def poison_background(trainer: Trainer) -> None:
+def poison_picture(trainer: Trainer) -> None:
     assert trainer.newest is not None
     trainer.newest.picture = lambda: torch.full((*trainer.newest.mask.shape, 3), float("nan"))  # type: ignore[union-attr, method-assign]
 
 
-def poison_pose(trainer: Trainer) -> None:
+def poison_gradient(trainer: Trainer) -> None:
     """A gradient that overflows: the picture is fine, what flows back is not."""
     trainer.avatar.field.color_logit.register_hook(lambda g: g * float("inf"))
 
 
-@pytest.mark.parametrize("poison", [poison_background, poison_pose])
+@pytest.mark.parametrize("poison", [poison_picture, poison_gradient])
 def test_a_gradient_that_is_not_finite_skips_the_step_and_changes_nothing(poison):
     trainer = trainer_on(turn(6), replace(CONFIG, newest_share=1.0))
     steps(trainer, 5)
     poison(trainer)
     trainer.schedule.saw_keyframe(1.0)  # at full rate the newest is always picked
-    before, iterations = everything(trainer)[7:], trainer.iterations
-    field = parameters(trainer)
+    before, iterations, field = moments_and_poses(trainer), trainer.iterations, parameters(trainer)
     report = trainer.step()
     assert report.skipped and trainer.skipped_steps == 1 and trainer.iterations == iterations + 1
     after = parameters(trainer)
     assert all(torch.equal(field[name], after[name]) for name in field)
-    assert all(torch.equal(a, b) for a, b in zip(before, everything(trainer)[7:], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, moments_and_poses(trainer), strict=True))
 
 
 def test_it_goes_on_after_a_skipped_step():
@@ -291,7 +287,7 @@ def test_a_person_out_of_the_picture_is_no_error():
     """Nothing of the body is seen, and the mask is empty: a step of zeros, not a crash."""
     trainer = Trainer(Avatar(default_body()), CONFIG)
     frame, maps = observation(0, state(), camera())
-    away = replace(state(), transl=np.float32([50, 0, 0]))
+    away = replace(state(), transl=np.array([50, 0, 0], np.float32))
     assert maps.mask is not None
     trainer.add(frame, replace(maps, mask=np.zeros_like(maps.mask)), away)
     assert not trainer.step().skipped
@@ -331,4 +327,3 @@ def test_colour_marks_observation_in_every_step():
     trainer = trainer_on([state()])
     steps(trainer, 4)
     assert float(trainer.avatar.observed.max()) == 4
-    assert Attribute.COLOR.value == "colors"
