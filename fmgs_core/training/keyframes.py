@@ -144,7 +144,8 @@ def make_keyframe(
         camera=frame.camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*size),
         box=(x0, y0, x1, y1),
         rgb=_resized(frame.rgb[y0:y1, x0:x1], size, smooth=True),
-        mask=torch.from_numpy(cut["mask"].astype(np.float32, copy=False)),
+        # Shrinking a mask of ones gives 1.0000001.
+        mask=torch.from_numpy(cut["mask"].astype(np.float32).clip(0, 1)),
         maps=replace(maps, keypoints=None, **{name: _compact(value) for name, value in cut.items()}),
         descriptor=pose_descriptor(joints, frame.camera),
         pose=torch.from_numpy(state.pose.copy()),
