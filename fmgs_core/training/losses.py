@@ -7,6 +7,7 @@ from torch.nn.functional import binary_cross_entropy, cross_entropy
 
 from fmgs_core.training.ssim import ssim
 
+ALPHA_EDGE = 1e-3  # keeps log finite; a clamp would do too, but would leave saturated pixels without a gradient
 L1_SHARE = 0.8  # FMGS-Avatar eq. 9: L_c = 0.8 L1 + 0.2 (1 - SSIM)
 TANH_GAIN = 10.0  # per metre; FMGS-Avatar eq. 11: saturates beyond about 0.2 m
 
@@ -18,8 +19,8 @@ def color_loss(rendered: Float[Tensor, "h w 3"], observed: Float[Tensor, "h w 3"
 
 
 def mask_loss(alpha: Float[Tensor, "h w"], mask: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-    """L_m: binary cross entropy of the accumulated opacity, post-sigmoid by nature, clamped away from log 0."""
-    return binary_cross_entropy(alpha.clamp(1e-3, 1 - 1e-3), mask, reduction="none")
+    """L_m: binary cross entropy of the accumulated opacity, post-sigmoid by nature, squeezed away from log 0."""
+    return binary_cross_entropy(ALPHA_EDGE + (1 - 2 * ALPHA_EDGE) * alpha, mask, reduction="none")
 
 
 def ordinal_depth_loss(

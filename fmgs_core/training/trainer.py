@@ -61,7 +61,7 @@ class LearningRates:
     opacity_logit: float = 3e-2
     color_logit: float = 5e-2
     logits: float = 5e-2
-    pose: float = 2e-3
+    pose: float = 5e-3
     transl: float = 1e-3
 
     def __post_init__(self):
