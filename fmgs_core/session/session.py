@@ -25,8 +25,6 @@ from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.training.trainer import Trainer
 from fmgs_core.types import BodyState, Camera, Frame
 
-# Of all cores, the rest belongs to prior and tracker: with two for each of them on two cores, half of the frames were lost.
-TRAINING_THREADS_BESIDE_CAPTURE = max(1, numba.config.NUMBA_NUM_THREADS - 1)
 # More than one, so that training steps longer than the stream's beat do not let the queue grow.
 OBSERVATIONS_PER_STEP = 2
 
@@ -125,13 +123,14 @@ class Session:
         observed: queue.SimpleQueue[Observation | BaseException | None] = queue.SimpleQueue()
         watcher = threading.Thread(target=self._watch, args=(observed,), name="fmgs-observer", daemon=True)
         watcher.start()
-        reason, watching = "the budget was spent", True
+        reason, watching, threads = "the budget was spent", True, numba.get_num_threads()
         try:
             while not self._stop.is_set() and self._clock_s() - self._start_s < self._config.budget_s:
                 waits = self._trainer is None or self._trainer.newest is None
                 if watching:
                     watching = self._receive(observed, wait_s=0.1 if waits else 0.0)
-                    numba.set_num_threads(TRAINING_THREADS_BESIDE_CAPTURE if watching else numba.config.NUMBA_NUM_THREADS)
+                    # One core belongs to prior and tracker: when training took both of two, half of the frames were lost.
+                    numba.set_num_threads(max(1, threads - 1) if watching else threads)
                 elif waits:
                     reason = "the stream ended"
                     break
@@ -140,7 +139,7 @@ class Session:
             stopped_by_user = self._stop.is_set()
             self._stop.set()
             watcher.join()
-            numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+            numba.set_num_threads(threads)
         return self._reason(reason, stopped=stopped_by_user)
 
     def _reason(self, reason: str, *, stopped: bool) -> str:

@@ -126,9 +126,7 @@ def linearize(problem, pose):
     num_unknowns, per_joint = BETAS + num_betas, 3 * NUM_JOINTS
     num_axes = len(upright.bones)
     ends = np.cumsum(
-        np.array(
-            [2 * num_landmarks, 3 * num_bones, num_contour, 3 * num_axes, per_joint, per_joint, per_joint, 3, num_betas]
-        )
+        np.array([2 * num_landmarks, 3 * num_bones, num_contour, 3 * num_axes, per_joint, per_joint, per_joint, 3, num_betas])
     )
     r, J = np.empty(ends[-1]), np.empty((ends[-1], num_unknowns))
     ones = np.ones(NUM_JOINTS)

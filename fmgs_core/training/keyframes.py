@@ -139,13 +139,13 @@ def make_keyframe(
     cut = {
         name: _resized(value[y0:y1, x0:x1], size, smooth[name]) for name in smooth if (value := getattr(maps, name)) is not None
     }
+    cut["mask"] = cut["mask"].astype(np.float32).clip(0, 1)  # shrinking a mask of ones gives 1.0000001
     return Keyframe(
         stamp_ns=frame.stamp_ns,
         camera=frame.camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*size),
         box=(x0, y0, x1, y1),
         rgb=_resized(frame.rgb[y0:y1, x0:x1], size, smooth=True),
-        # Shrinking a mask of ones gives 1.0000001.
-        mask=torch.from_numpy(cut["mask"].astype(np.float32).clip(0, 1)),
+        mask=torch.from_numpy(cut["mask"]),
         maps=replace(maps, keypoints=None, **{name: _compact(value) for name, value in cut.items()}),
         descriptor=pose_descriptor(joints, frame.camera),
         pose=torch.from_numpy(state.pose.copy()),
