@@ -30,11 +30,16 @@ class FaceBinding:
     """Mean of the three vertices' weights; rows sum to 1."""
 
 
-def bind_faces(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "K 3"], skin_weights: Float[Tensor, "V J"]) -> FaceBinding:
+def bind_faces(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "K 3"], skin_weights: Float[Tensor, "K J"]) -> FaceBinding:
     """Binding of one Gaussian per face of a rest-pose mesh (FMGS-Avatar eq. 1 to 3)."""
     triangles = vertices[faces]
     frames, areas = triangle_frames(triangles)
-    return FaceBinding(triangles.mean(-2), frames, SCALE_PER_ROOT_AREA * areas.sqrt(), skin_weights[faces].mean(-2))
+    return FaceBinding(triangles.mean(-2), frames, SCALE_PER_ROOT_AREA * areas.sqrt(), skin_weights)
+
+
+def face_skin_weights(vertex_weights: Float[Tensor, "V J"], faces: Int[Tensor, "K 3"]) -> Float[Tensor, "K J"]:
+    """Mean of each face's three vertices; does not change with the shape."""
+    return vertex_weights[faces].mean(-2)
 
 
 def pose_splats(

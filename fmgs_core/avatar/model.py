@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fmgs_core.avatar.binding import FaceBinding, bind_faces, pose_splats
+from fmgs_core.avatar.binding import FaceBinding, bind_faces, face_skin_weights, pose_splats
 from fmgs_core.avatar.fields import FreeField
 from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.skinning import Skinning
@@ -26,6 +26,7 @@ class Avatar(torch.nn.Module):
         self.skinning = Skinning(body)
         kept = body.kept_faces
         self.faces = torch.from_numpy(body.faces[kept])
+        self._face_weights = face_skin_weights(self.skinning.skin_weights, self.faces)
         self.field = FreeField(len(kept), num_classes)
         # How much light each Gaussian has carried to the observed pictures: unseen ones keep what they were born with.
         self.register_buffer("observed", torch.zeros(len(kept)))
@@ -43,7 +44,7 @@ class Avatar(torch.nn.Module):
             raise ValueError(f"betas: expected {expected} finite values as body '{self.body.name}' has, got {betas.tolist()}")
         self._betas = torch.from_numpy(np.array(betas, np.float32))
         self._rest = self.skinning.shaped(self._betas, torch.zeros(self.body.exprdirs.shape[-1]))
-        self._binding = bind_faces(self._rest[0], self.faces, self.skinning.skin_weights)
+        self._binding = bind_faces(self._rest[0], self.faces, self._face_weights)
 
     @torch.no_grad()
     def _bound(
@@ -55,7 +56,7 @@ class Avatar(torch.nn.Module):
         if neutral and self.body.posedirs is None:
             return self._binding, self._rest[1]
         vertices, joints = self._rest if expression is None else self.skinning.shaped(self._betas, expression)
-        return bind_faces(self.skinning.corrected(vertices, pose), self.faces, self.skinning.skin_weights), joints
+        return bind_faces(self.skinning.corrected(vertices, pose), self.faces, self._face_weights), joints
 
     @torch.no_grad()
     def set_surface_offset(self, offsets: Float[Tensor, " V"]) -> None:

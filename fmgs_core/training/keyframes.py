@@ -214,20 +214,20 @@ class KeyframeMemory:
         return self._keyframes.pop(index)
 
 
-def reanchored(
-    body: BodyModel,
-    betas: Float[np.ndarray, " B"],
-    transl: Float[np.ndarray, "3"],
-    new_betas: Float[np.ndarray, " B"],
-    camera: Camera,
-) -> Float[np.ndarray, "3"]:
-    """Translation that keeps a person where the picture shows it when the shape changes: a body that grows by a factor
-    moves away from the camera by the same factor (height and depth are one unobservable number)."""
-    scale = body.height(new_betas) / body.height(betas)
-    T = camera.T_camera_world
-    camera_root = scale * (T[:3, :3] @ (root_joint(body, betas) + transl) + T[:3, 3])
-    world_root = T[:3, :3].T @ (camera_root - T[:3, 3])
-    return (world_root - root_joint(body, new_betas)).astype(np.float32)
+class ShapeChange:
+    """A body that grows by a factor moves away from the camera by the same factor, so that the picture still shows it where
+    it was: height and depth are one unobservable number."""
+
+    def __init__(self, body: BodyModel, old: Float[np.ndarray, " B"], new: Float[np.ndarray, " B"]):
+        self._scale = body.height(new) / body.height(old)
+        self._old_root, self._new_root = root_joint(body, old), root_joint(body, new)
+
+    def reanchored(self, transl: Float[np.ndarray, "3"], camera: Camera) -> Float[np.ndarray, "3"]:
+        """The translation [m] that goes with the new shape."""
+        T = camera.T_camera_world
+        camera_root = self._scale * (T[:3, :3] @ (self._old_root + transl) + T[:3, 3])
+        world_root = T[:3, :3].T @ (camera_root - T[:3, 3])
+        return (world_root - self._new_root).astype(np.float32)
 
 
 def root_joint(body: BodyModel, betas: Float[np.ndarray, " B"]) -> Float[np.ndarray, "3"]:

@@ -19,11 +19,11 @@ from fmgs_core.training.keyframes import (
     Keyframe,
     KeyframeMemory,
     MemoryConfig,
+    ShapeChange,
     face_neighbors,
     make_backdrop,
     make_keyframe,
     pose_descriptor,
-    reanchored,
 )
 from fmgs_core.training.routing import Attribute, Route, as_leaves, backpropagate, routed_gradients
 from fmgs_core.training.schedule import Schedule, ScheduleConfig
@@ -159,8 +159,9 @@ class Trainer:
         if np.abs(old - betas).max() < 1e-3:
             return
         self.avatar.set_betas(betas)
+        change = ShapeChange(self.avatar.body, old, betas)
         for keyframe in self._all_keyframes():
-            moved = reanchored(self.avatar.body, old, keyframe.transl.detach().numpy(), betas, keyframe.camera)
+            moved = change.reanchored(keyframe.transl.detach().numpy(), keyframe.camera)
             with torch.no_grad():
                 keyframe.transl.copy_(torch.from_numpy(moved))
 
@@ -352,7 +353,7 @@ class Trainer:
         """
         body, betas = self.avatar.body, self.avatar.betas.copy()
         states = {
-            stamp: replace(state, betas=betas, transl=reanchored(body, state.betas, state.transl, betas, camera))
+            stamp: replace(state, betas=betas, transl=ShapeChange(body, state.betas, betas).reanchored(state.transl, camera))
             for stamp, (state, camera) in tracked.items()
         }
         for keyframe in self._all_keyframes():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fmgs_core.avatar.binding import bind_faces, pose_splats, pose_splats_reference
+from fmgs_core.avatar.binding import bind_faces, face_skin_weights, pose_splats, pose_splats_reference
 from fmgs_core.avatar.fields import FaceAttributes
 from fmgs_core.geometry import rotation_from_axis_angle, rotation_from_quaternion
 
@@ -13,7 +13,7 @@ def scene(seed: int, num_faces: int = 400, dtype: torch.dtype = torch.float32):
     vertices = torch.randn(num_faces * 3, 3, generator=g)
     faces = torch.randperm(num_faces * 3, generator=g).reshape(-1, 3)
     weights = torch.rand(num_faces * 3, 5, generator=g)
-    binding = bind_faces(vertices, faces, weights / weights.sum(1, keepdim=True))
+    binding = bind_faces(vertices, faces, face_skin_weights(weights / weights.sum(1, keepdim=True), faces))
     R = rotation_from_axis_angle(0.4 * torch.randn(5, 3, generator=g))
     bones = torch.cat([R, torch.randn(5, 3, 1, generator=g)], -1)
     rotation = 0.5 * torch.randn(num_faces, 3, generator=g)

@@ -17,12 +17,12 @@ from fmgs_core.training.keyframes import (
     MASK_TRUST_AT_EDGE,
     Keyframe,
     KeyframeMemory,
+    ShapeChange,
     face_neighbors,
     make_backdrop,
     make_keyframe,
     person_box,
     pose_descriptor,
-    reanchored,
     root_joint,
 )
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
@@ -274,7 +274,7 @@ def test_reanchoring_keeps_the_root_on_its_ray_and_the_person_its_size(seed: int
     old, new = rng.normal(size=(2, 16)).astype(np.float32)
     by = replace(camera(), T_camera_world=look_at(rng.normal(size=3) + 6 * np.eye(3)[2], rng.normal(size=3)))
     transl = rng.normal(size=3).astype(np.float32)
-    moved = reanchored(body, old, transl, new, by)
+    moved = ShapeChange(body, old, new).reanchored(transl, by)
     before, after = root_joint(body, old) + transl, root_joint(body, new) + moved
     pixels = by.project(np.stack([before, after]))
     np.testing.assert_allclose(pixels[0], pixels[1], atol=0.01)  # float32 translation at 6 m; measured 1e-4
@@ -285,7 +285,7 @@ def test_reanchoring_keeps_the_root_on_its_ray_and_the_person_its_size(seed: int
 
 def test_reanchoring_to_the_same_shape_stays():
     betas, transl = np.ones(16, np.float32), np.array([0.3, -0.2, 0.1], np.float32)
-    np.testing.assert_allclose(reanchored(default_body(), betas, transl, betas, camera()), transl, atol=1e-6)
+    np.testing.assert_allclose(ShapeChange(default_body(), betas, betas).reanchored(transl, camera()), transl, atol=1e-6)
 
 
 def test_root_joint_is_the_skinnings():
