@@ -11,6 +11,7 @@ help:
 	@echo "make demo   fit an avatar to the sample bag and show where its pictures are (out/demo)"
 	@echo "make test   run the tests"
 	@echo "make lint   ruff and pyright"
+	@echo "make bench  milliseconds of every stage on this machine"
 
 demo: $(READY)
 	$(BIN)/fmgs demo --out out/demo
@@ -22,6 +23,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+bench: $(READY)
+	$(BIN)/python benchmarks/stages.py
 
 # mediapipe is taken without its dependencies: of those it names, the pose model needs only what constraints.txt lists
 # (not jax, sounddevice or an OpenCV that wants libGL), which keeps the install small and free of system packages.

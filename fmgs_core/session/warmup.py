@@ -1,6 +1,7 @@
 """Compiles, or loads from numba's cache, what a stream will need, before there is a stream to lose frames of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, BodyState, Camera, Frame, Ke
 
 DISTANCE_M = 3.0
 SIZE_PX = 128
+FRAME_NS = 66_000_000
 
 
 def warm_up(body: BodyModel, config: SessionConfig, on_event: Callable[[Event], None]) -> None:
@@ -26,9 +28,7 @@ def warm_up(body: BodyModel, config: SessionConfig, on_event: Callable[[Event], 
     A second or two; about a minute on a machine where the kernels have never been compiled.
     """
     on_event(Preparing("loading kernels (they are compiled when this machine has never run them, which takes a minute)"))
-    state = BodyState(*(x.copy() for x in vars(body.neutral_state()).values()))
-    state = BodyState(state.betas, state.pose, np.array([0, 0, -DISTANCE_M]), state.expression)
-    frames = list(_pictures(body, state))
+    frames, state = standing_frames(body, SIZE_PX)
     tracker = BodyTracker(body, config.tracker)
     for frame, maps in frames:
         tracker.update(frame, maps)
@@ -37,15 +37,15 @@ def warm_up(body: BodyModel, config: SessionConfig, on_event: Callable[[Event], 
     trainer.step()
 
 
-def _pictures(body: BodyModel, state: BodyState) -> Iterator[tuple[Frame, PriorMaps]]:
-    K = np.array([[SIZE_PX, 0, SIZE_PX / 2], [0, SIZE_PX, SIZE_PX / 2], [0, 0, 1.0]])
-    camera = Camera(K, SIZE_PX, SIZE_PX, T_CAMERA_WORLD_UNPOSED)
+def standing_frames(body: BodyModel, size_px: int) -> tuple[list[tuple[Frame, PriorMaps]], BodyState]:
+    """Two grey pictures with perfect maps of the bare body in its T-pose, and its state."""
+    state = replace(body.neutral_state(), transl=np.array([0, 0, -DISTANCE_M]))
+    K = np.array([[size_px, 0, size_px / 2], [0, size_px, size_px / 2], [0, 0, 1.0]])
+    camera = Camera(K, size_px, size_px, T_CAMERA_WORLD_UNPOSED)
     mask = (draw_mesh(posed_vertices(body, state), body.faces, camera).face >= 0).astype(np.float32)
-    template = template_maps(body, state, camera)
-    maps = PriorMaps(mask, _landmarks(body, state, camera), None, template.normal, template.depth, template.labels,
-                     template.label_set)  # fmt: skip
-    for i in range(2):
-        yield Frame(i * 66_000_000, np.full((SIZE_PX, SIZE_PX, 3), 128, np.uint8), camera), maps
+    maps = replace(template_maps(body, state, camera), mask=mask, keypoints=_landmarks(body, state, camera), geometry_trust=1.0)
+    grey = np.full((size_px, size_px, 3), 128, np.uint8)
+    return [(Frame(i * FRAME_NS, grey, camera), maps) for i in range(2)], state
 
 
 def _landmarks(body: BodyModel, state: BodyState, camera: Camera) -> Keypoints:
