@@ -150,23 +150,24 @@ def _frame_rate(records: list[FrameRecord]) -> float:
 
 
 def _figures(result: SessionResult, ious: list[float]) -> dict[str, float | int | str]:
+    """How good it is first, then what it took: the report's headline is the first six."""
     last = result.progress[-1]
-    figures: dict[str, float | int | str] = {
-        "frames": result.frames,
-        "frames_with_person": result.frames_with_person,
-        "frames_dropped": last.frames_dropped,
-        "keyframes": last.keyframes,
-        "iterations": result.snapshot.iterations,
-        "fit_wall_s": round(result.fit_wall_s, 2),
-        "iterations_per_s": round(last.iterations / max(result.fit_wall_s, 1e-9), 2),
-        "steps_skipped": result.skipped_steps,
-        "ended": result.reason,
-    }
+    figures: dict[str, float | int | str] = {}
     if last.psnr_db is not None:
         figures["psnr_held_out_db"] = round(last.psnr_db, 2)
     if ious:
         figures |= {"mask_iou_median": round(float(np.median(ious)), 4), "mask_iou_worst": round(float(np.min(ious)), 4)}
-    return figures
+    return figures | {
+        "frames": result.frames,
+        "iterations": result.snapshot.iterations,
+        "fit_wall_s": round(result.fit_wall_s, 2),
+        "frames_with_person": result.frames_with_person,
+        "frames_dropped": last.frames_dropped,
+        "keyframes": last.keyframes,
+        "iterations_per_s": round(last.iterations / max(result.fit_wall_s, 1e-9), 2),
+        "steps_skipped": result.skipped_steps,
+        "ended": result.reason,
+    }
 
 
 def _curves(result: SessionResult) -> dict[str, Curve]:
