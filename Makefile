@@ -30,7 +30,7 @@ bench: $(READY)
 # mediapipe is taken without its dependencies: of those it names, the pose model needs only what constraints.txt lists
 # (not jax, sounddevice or an OpenCV that wants libGL), which keeps the install small and free of system packages.
 $(READY): constraints.txt constraints-no-deps.txt setup.py
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.10 to 3.12, or make PYTHON=..."; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or 3.12, or make PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV) \
 	  || { echo "python venv failed: apt install python3-venv"; rm -rf $(VENV); exit 1; }; }
 	@echo "Installing the packages of constraints.txt into $(VENV) (about 2 GB with torch; minutes on the first run)"
