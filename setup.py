@@ -23,7 +23,6 @@ setup(
         "scipy>=1.11",
         "torch>=2.3",
         "trimesh>=4",
-        "typing_extensions>=4.6",
         "tyro>=0.9",
         # Metrics of `fmgs eval`, small and without downloaded weights.
         "flip-evaluator>=1.6",
