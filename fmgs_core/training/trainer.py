@@ -191,9 +191,9 @@ class Trainer:
         regularizers = self._regularizers()
         torch.stack(list(regularizers.values())).sum().backward()
         taken = self._apply(keyframe, learns_pose)
-        self._observe(gradients)
+        if taken:
+            self._observe(gradients)
         self.iterations += 1
-        keyframe.visits += 1
         self.schedule.stepped()
         return StepReport(self.iterations, {k: float(v.detach()) for k, v in (terms | regularizers).items()}, not taken)
 
