@@ -54,6 +54,8 @@ class Keyframe:
     transl: Float[Tensor, "3"]
     room: int = 0
     """Which background of the plate stands behind the person."""
+    visits: int = 0
+    """Training steps taken on it."""
     optimizer: torch.optim.Optimizer | None = field(default=None, repr=False)
     backdrop: "Backdrop | None" = field(default=None, repr=False)
 

@@ -194,6 +194,7 @@ class Trainer:
         if taken:
             self._observe(gradients)
         self.iterations += 1
+        keyframe.visits += 1
         self.schedule.stepped()
         return StepReport(self.iterations, {k: float(v.detach()) for k, v in (terms | regularizers).items()}, not taken)
 
