@@ -12,12 +12,11 @@ from numba import njit
 from fmgs_core.concurrency import PARALLEL_KERNELS
 
 
-def _package_stamp() -> str:
-    files = sorted(Path(__file__).parent.glob("*.py"))
+@functools.cache
+def _stamp(file: str) -> str:
+    """Of this package's sources and the kernel's own file, which may lie elsewhere."""
+    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(file)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-_STAMP = _package_stamp()
 
 
 def kernel_part(function: Callable) -> Any:
@@ -26,7 +25,7 @@ def kernel_part(function: Callable) -> Any:
 
 
 def kernel(function: Callable) -> Any:
-    """Compiled once and kept on disk until any file of this package changes.
+    """Compiled once and kept on disk until its own file or any of this package changes.
 
     Numba by itself compares the kernel's own file only, and would go on running what it once inlined from the others.
     """
@@ -53,5 +52,5 @@ def _compiled(function: Callable, cache: bool = False, parallel: bool = False) -
 
 
 def _stamped(dispatcher: Any) -> Any:
-    dispatcher._cache._cache_file._source_stamp = _STAMP
+    dispatcher._cache._cache_file._source_stamp = _stamp(inspect.getfile(dispatcher.py_func))
     return dispatcher
