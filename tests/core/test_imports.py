@@ -15,7 +15,7 @@ LEVELS = (
     {"tracking", "training", "rendering"},
     {"config"},
     {"session"},
-    {"evaluation", "doctor"},
+    {"evaluation", "doctor", "benchmark"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
