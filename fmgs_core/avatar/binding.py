@@ -7,13 +7,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fmgs_core.avatar.fields import FaceAttributes
-from fmgs_core.avatar.posing_kernels import PosedFrames
+from fmgs_core.avatar.posing_kernels import PosedFrames, SparseWeights
+from fmgs_core.body.skinning import Skinning
 from fmgs_core.geometry import orthonormalized, quaternion_from_rotation, rotation_from_axis_angle, triangle_frames
 from fmgs_core.types import Splats
 
 # Standard deviation of a fresh Gaussian over the square root of its face's area. Larger than the in-radius on purpose:
 # smaller ones hide below the rasterizer's screen-space low-pass and get no gradient (method.md, "a trap of scale").
 SCALE_PER_ROOT_AREA = 0.75
+
+
+@dataclass(frozen=True)
+class FaceWeights:
+    """Skinning weights of K Gaussians; do not change with the shape."""
+
+    dense: Float[Tensor, "K J"]
+    """Rows sum to 1."""
+    sparse: SparseWeights
+    """The same for the kernels."""
 
 
 @dataclass(frozen=True)
@@ -26,38 +37,45 @@ class FaceBinding:
     """Columns t_u, t_v, n of each face."""
     scales: Float[Tensor, " K"]
     """Isotropic standard deviation before exp(ds) [m]."""
-    skin_weights: Float[Tensor, "K J"]
-    """Mean of the three vertices' weights; rows sum to 1."""
+    weights: FaceWeights
 
 
-def bind_faces(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "K 3"], skin_weights: Float[Tensor, "K J"]) -> FaceBinding:
+def bind_faces(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "K 3"], weights: FaceWeights) -> FaceBinding:
     """Binding of one Gaussian per face of a rest-pose mesh (FMGS-Avatar eq. 1 to 3)."""
     triangles = vertices[faces]
     frames, areas = triangle_frames(triangles)
-    return FaceBinding(triangles.mean(-2), frames, SCALE_PER_ROOT_AREA * areas.sqrt(), skin_weights)
+    return FaceBinding(triangles.mean(-2), frames, SCALE_PER_ROOT_AREA * areas.sqrt(), weights)
 
 
-def face_skin_weights(vertex_weights: Float[Tensor, "V J"], faces: Int[Tensor, "K 3"]) -> Float[Tensor, "K J"]:
-    """Mean of each face's three vertices; does not change with the shape."""
-    return vertex_weights[faces].mean(-2)
+def face_weights(vertex_weights: Float[Tensor, "V J"], faces: Int[Tensor, "K 3"]) -> FaceWeights:
+    """Mean of each face's three vertices."""
+    dense = vertex_weights[faces].mean(-2)
+    return FaceWeights(dense, SparseWeights.of(dense.cpu().numpy()))
 
 
 def pose_splats(
-    binding: FaceBinding, attributes: FaceAttributes, bone_transforms: Float[Tensor, "J 3 4"], transl: Float[Tensor, "3"]
-) -> Splats:
+    binding: FaceBinding, attributes: FaceAttributes, skinning: Skinning, joints: Float[Tensor, "J 3"],
+    pose: Float[Tensor, "J 3"], transl: Float[Tensor, "3"],
+) -> Splats:  # fmt: skip
     """mu_o = T (mu + n dd), R_o = orth(T_3x3 R exp([dr]x)), s = s_face exp(ds), with T the blend of the bones
-    (FMGS-Avatar sec. 3.2). A blend of rotations is no rotation, hence the orthonormalisation; it keeps the normal."""
-    T = (binding.skin_weights @ bone_transforms.flatten(1)).unflatten(-1, (3, 4))
-    offset, rotation = attributes.normal_offset, attributes.rotation
-    means, quats = PosedFrames.apply(binding.centers, binding.frames, offset, rotation, T, transl)  # type: ignore[misc]
+    (FMGS-Avatar sec. 3.2). A blend of rotations is no rotation, hence the orthonormalisation; it keeps the normal.
+
+    Differentiable in the attributes, the pose [rad] and the translation [m]; `joints` are those of the rest shape [m].
+    On a CPU by hand-written kernels.
+    """
+    if binding.centers.device.type != "cpu":
+        return pose_splats_reference(binding, attributes, skinning, joints, pose, transl)
+    rest = binding.centers, binding.frames, joints, skinning.parents, binding.weights.sparse
+    means, quats = PosedFrames.apply(rest, pose, transl, attributes.normal_offset, attributes.rotation)  # type: ignore[misc]
     return _splats(means, quats, binding, attributes)
 
 
 def pose_splats_reference(
-    binding: FaceBinding, attributes: FaceAttributes, bone_transforms: Float[Tensor, "J 3 4"], transl: Float[Tensor, "3"]
-) -> Splats:
-    """The same in readable torch, what the kernels are held against."""
-    T = (binding.skin_weights @ bone_transforms.flatten(1)).unflatten(-1, (3, 4))
+    binding: FaceBinding, attributes: FaceAttributes, skinning: Skinning, joints: Float[Tensor, "J 3"],
+    pose: Float[Tensor, "J 3"], transl: Float[Tensor, "3"],
+) -> Splats:  # fmt: skip
+    """The same in readable torch, on any device: what the kernels are held against."""
+    T = (binding.weights.dense @ skinning.bone_transforms(pose, joints).flatten(1)).unflatten(-1, (3, 4))
     rest_means = binding.centers + binding.frames[..., 2] * attributes.normal_offset[:, None]
     means = (T[..., :3] @ rest_means[..., None])[..., 0] + T[..., 3] + transl
     frames = T[..., :3] @ (binding.frames @ rotation_from_axis_angle(attributes.rotation))

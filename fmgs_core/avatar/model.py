@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fmgs_core.avatar.binding import FaceBinding, bind_faces, face_skin_weights, pose_splats
+from fmgs_core.avatar.binding import FaceBinding, bind_faces, face_weights, pose_splats
 from fmgs_core.avatar.fields import FreeField
 from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.skinning import Skinning
@@ -20,31 +20,40 @@ class Avatar(torch.nn.Module):
     with every call.
     """
 
-    def __init__(self, body: BodyModel, betas: Float[np.ndarray, " B"] | None = None, num_classes: int = len(SAPIENS28_NAMES)):
+    def __init__(
+        self,
+        body: BodyModel,
+        betas: Float[np.ndarray, " B"] | None = None,
+        num_classes: int = len(SAPIENS28_NAMES),
+        device: str | torch.device = "cpu",
+    ):
         super().__init__()
-        self.body = body
-        self.skinning = Skinning(body)
+        self.body, self.device = body, torch.device(device)
+        self.skinning = Skinning(body, device)
         kept = body.kept_faces
-        self.faces = torch.from_numpy(body.faces[kept])
-        self._face_weights = face_skin_weights(self.skinning.skin_weights, self.faces)
-        self.field = FreeField(len(kept), num_classes)
+        self.faces = torch.from_numpy(body.faces[kept]).to(device)
+        self._face_weights = face_weights(self.skinning.skin_weights, self.faces)
+        self.field = FreeField(len(kept), num_classes).to(device)
         # How much light each Gaussian has carried to the observed pictures: unseen ones keep what they were born with.
-        self.register_buffer("observed", torch.zeros(len(kept)))
+        self.register_buffer("observed", torch.zeros(len(kept), device=device))
         self.observed: Tensor
         self.set_betas(np.zeros(body.shapedirs.shape[-1], np.float32) if betas is None else betas)
 
     @property
     def betas(self) -> Float[np.ndarray, " B"]:
-        return self._betas.numpy()
+        return self._betas
 
     def set_betas(self, betas: Float[np.ndarray, " B"]) -> None:
         """Re-binds the Gaussians to another shape; their attributes stay, for they are relative to the faces."""
         expected = self.body.shapedirs.shape[-1]
         if betas.shape != (expected,) or not np.isfinite(betas).all():
             raise ValueError(f"betas: expected {expected} finite values as body '{self.body.name}' has, got {betas.tolist()}")
-        self._betas = torch.from_numpy(np.array(betas, np.float32))
-        self._rest = self.skinning.shaped(self._betas, torch.zeros(self.body.exprdirs.shape[-1]))
+        self._betas = np.array(betas, np.float32)
+        self._rest = self._shaped(torch.zeros(self.body.exprdirs.shape[-1], device=self.device))
         self._binding = bind_faces(self._rest[0], self.faces, self._face_weights)
+
+    def _shaped(self, expression: Float[Tensor, " E"]) -> tuple[Float[Tensor, "V 3"], Float[Tensor, "J 3"]]:
+        return self.skinning.shaped(torch.as_tensor(self._betas, device=self.device), expression)
 
     @torch.no_grad()
     def _bound(
@@ -55,22 +64,25 @@ class Avatar(torch.nn.Module):
         neutral = expression is None or not bool(expression.any())
         if neutral and self.body.posedirs is None:
             return self._binding, self._rest[1]
-        vertices, joints = self._rest if expression is None else self.skinning.shaped(self._betas, expression)
+        vertices, joints = self._rest if expression is None else self._shaped(expression)
         return bind_faces(self.skinning.corrected(vertices, pose), self.faces, self._face_weights), joints
 
     @torch.no_grad()
     def set_surface_offset(self, offsets: Float[Tensor, " V"]) -> None:
         """Moves the Gaussians off the naked body: `offsets` are metres along the vertices' rest normals (clothes, hair)."""
-        self.field.normal_offset.copy_(offsets[self.faces].mean(-1))
+        self.field.normal_offset.copy_(offsets.to(self.device)[self.faces].mean(-1))
 
     def posed(
         self, pose: Float[Tensor, "J 3"], transl: Float[Tensor, "3"], expression: Float[Tensor, " E"] | None = None
     ) -> Splats:
         """Splats in the world frame, differentiable in the field, the pose [rad] and the translation [m]."""
         binding, joints = self._bound(pose, expression)
-        return pose_splats(binding, self.field(), self.skinning.bone_transforms(pose, joints), transl)
+        return pose_splats(binding, self.field(), self.skinning, joints, pose, transl)
 
     @torch.no_grad()
     def drawn(self, state: BodyState) -> Splats:
         """Splats of a body state, without a graph. The state's own betas are ignored in favour of the avatar's."""
-        return self.posed(*(torch.from_numpy(x) for x in (state.pose, state.transl, state.expression)))
+        pose, transl, expression = (
+            torch.as_tensor(x, device=self.device) for x in (state.pose, state.transl, state.expression)
+        )
+        return self.posed(pose, transl, expression if state.expression.any() else None)

@@ -33,6 +33,7 @@ class Skinning:
         self.J_template = tensor(regressor @ body.v_template)
         self.J_shapedirs = tensor(_regressed(regressor, body.shapedirs))
         self.J_exprdirs = tensor(_regressed(regressor, body.exprdirs))
+        self.parents = body.parents
         self._parents = tensor(body.parents.clip(min=0))
         self._levels, order = _levels(body.parents)
         self._order = torch.as_tensor(order, device=device)
