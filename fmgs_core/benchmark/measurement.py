@@ -72,3 +72,25 @@ def interleaved_ms(
             if turn >= warm_up:
                 seconds[name].append(clock_s() - start_s)
     return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
+
+
+def speeds(
+    suite: str,
+    calls: Mapping[str, Callable[[], object]],
+    reference: Callable[[], object] | None,
+    repeats: int,
+    warm_up: int,
+    tolerance: float,
+) -> list[Measurement]:
+    """Milliseconds of every call, and their ratios to the peer's job `reference`, which takes its turn among them."""
+    timed = interleaved_ms({**calls, **({} if reference is None else {_REFERENCE: reference})}, repeats, warm_up)
+    reference_ms = timed.pop(_REFERENCE, None)
+    return [speed(suite, name, ms, reference_ms, tolerance) for name, ms in timed.items()]
+
+
+def speed(suite: str, name: str, ms: float, reference_ms: float | None, tolerance: float) -> Measurement:
+    ratio = None if reference_ms is None else ms / reference_ms
+    return Measurement(suite, name, ms, "ms", Better.LOWER, tolerance, ratio)
+
+
+_REFERENCE = "the peer's job"

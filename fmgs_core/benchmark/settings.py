@@ -1,0 +1,38 @@
+"""How large and how long the measurements are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """The committed baseline belongs to the defaults: other sizes give other ratios under the same names."""
+
+    device: Device = "cpu"
+    """Where steps and renderings run."""
+    size_px: int = 512
+    """Side of the square picture."""
+    person_px: int = 400
+    """Height of the person in it."""
+    keyframes: int = 8
+    """Views around the person that training goes over."""
+    repeats: int = 30
+    warm_up: int = 4
+    """Turns of all candidates before the clock counts."""
+    live_s: float = 20.0
+    """Wall time of each live session of the suite latency, of which the first two seconds do not count."""
+    iterations: int = 1000
+    """Training steps over which the suite memory watches."""
+    sample: Path = Path("samples/dressed_a")
+    """Recording that is replayed live; relative to the project's folder."""
+
+    def __post_init__(self):
+        least = {"size_px": 32, "person_px": 16, "keyframes": 1, "repeats": 1, "warm_up": 0, "iterations": 1}
+        for name, number in least.items():
+            if getattr(self, name) < number:
+                raise ValueError(f"BenchmarkConfig.{name}: expected at least {number}, got {getattr(self, name)}")
+        if not 2 < self.live_s < float("inf"):
+            raise ValueError(f"BenchmarkConfig.live_s: expected more than two seconds, got {self.live_s}")
