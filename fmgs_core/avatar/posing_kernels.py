@@ -20,7 +20,6 @@ from torch import Tensor
 from fmgs_core.concurrency import PARALLEL_KERNELS
 
 
-
 @dataclass(frozen=True)
 class SparseWeights:
     """Skinning weights of K Gaussians without the zeros, as in scipy's csr_matrix: five of 55 joints move one."""

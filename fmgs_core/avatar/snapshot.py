@@ -18,7 +18,8 @@ FORMAT = "fmgs-avatar/1"
 
 @dataclass(frozen=True)
 class AvatarSnapshot:
-    """Everything needed to draw the avatar or to go on training it. Tensors are detached copies that nobody writes."""
+    """Everything needed to draw the avatar or to go on training it. Tensors are detached copies on the CPU that nobody
+    writes."""
 
     body_name: str
     """Which body model the Gaussians sit on."""
@@ -32,11 +33,11 @@ class AvatarSnapshot:
     @staticmethod
     def of(avatar: Avatar, iterations: int, frames_seen: int) -> "AvatarSnapshot":
         """Copies, because Adam writes in place and a reader must never see half a step."""
-        tensors = {name: value.detach().clone() for name, value in avatar.state_dict().items()}
+        tensors = {name: value.detach().to("cpu", copy=True) for name, value in avatar.state_dict().items()}
         tensors["betas"] = torch.from_numpy(avatar.betas.copy())
         return AvatarSnapshot(avatar.body.name, tensors, iterations, frames_seen)
 
-    def avatar(self, body: BodyModel) -> Avatar:
+    def avatar(self, body: BodyModel, device: str | torch.device = "cpu") -> Avatar:
         """A new avatar in this state.
 
         Raises:
@@ -44,7 +45,7 @@ class AvatarSnapshot:
         """
         if body.name != self.body_name:
             raise ValueError(f"avatar body: expected '{self.body_name}' as the snapshot says, got '{body.name}'")
-        avatar = Avatar(body, self.tensors["betas"].numpy(), self.tensors["field.logits"].shape[-1])
+        avatar = Avatar(body, self.tensors["betas"].numpy(), self.tensors["field.logits"].shape[-1], device)
         fields = {name: value for name, value in self.tensors.items() if name != "betas"}
         expected = {name: tuple(value.shape) for name, value in avatar.state_dict().items()}
         got = {name: tuple(value.shape) for name, value in fields.items()}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from fmgs_core.tracking.tracker import TrackedBody
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
@@ -94,16 +95,17 @@ class StageTimes:
 
 
 class RunningMean:
-    """Mean of what was added since it was last taken."""
+    """Mean of what was added since it was last taken. What is on a GPU stays there until then."""
 
     def __init__(self):
-        self._sum, self._count = 0.0, 0
+        self._sum: Tensor | None = None
+        self._count = 0
 
-    def add(self, value: float) -> None:
-        self._sum += value
+    def add(self, value: Float[Tensor, ""]) -> None:
+        self._sum = value if self._sum is None else self._sum + value
         self._count += 1
 
     def take(self) -> float:
-        mean = self._sum / self._count if self._count else float("nan")
-        self._sum, self._count = 0.0, 0
+        mean = float("nan") if self._sum is None else float(self._sum) / self._count
+        self._sum, self._count = None, 0
         return mean

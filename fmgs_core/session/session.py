@@ -62,7 +62,7 @@ class Session:
         likeness = Likeness(config.max_unlikeness, self.warn)
         self._observer = Observer(body, prior, poses, likeness, use_template=config.template_maps, times=self._times)
         self._recording = Recording(config.recorded_frames)
-        self._trainer = None if resume is None else Trainer(resume.avatar(body), config.trainer)
+        self._trainer = None if resume is None else Trainer(resume.avatar(body, config.trainer.device), config.trainer)
         self._resumed = resume is not None
         self._resumed_iterations = 0 if resume is None else resume.iterations
         self._resumed_frames = 0 if resume is None else resume.frames_seen
@@ -70,6 +70,7 @@ class Session:
         self._frames = self._usable_frames = 0
         self._status = TrackingStatus.SEARCHING
         self._loss = RunningMean()
+        self._skipped_said = 0
         self._psnr_db: float | None = None
         self._progress: list[Progress] = []
         self._warnings: list[str] = []
@@ -208,7 +209,8 @@ class Session:
         self._tracked[seen.frame.stamp_ns] = (tracked.state, seen.frame.camera)
         with self._times.measured("keyframe"):
             if self._trainer is None:
-                self._trainer = Trainer(Avatar(self._body, tracked.state.betas), self._config.trainer)
+                avatar = Avatar(self._body, tracked.state.betas, device=self._config.trainer.device)
+                self._trainer = Trainer(avatar, self._config.trainer)
             # Clothes are started from the tracker's guess, but one that was learned before is better than the guess.
             starts = not self._resumed and not self._trainer.schedule.learns_geometry
             if tracked.inflation is not None and starts:
@@ -224,9 +226,7 @@ class Session:
                 return
             with self._times.measured("training step"):
                 report = trainer.step()
-            self._loss.add(sum(report.losses.values()))
-            if report.skipped and trainer.skipped_steps in (1, 10, 100, 1000):
-                self.warn(f"{trainer.skipped_steps} training step(s) left out: a gradient was not finite")
+            self._loss.add(torch.stack(list(report.losses.values())).sum())
             if self._progress_beat.due():
                 self._report_progress()
             if self._save_beat.due():
@@ -267,6 +267,7 @@ class Session:
 
     def _report_progress(self) -> None:
         assert self._trainer is not None
+        self._warn_of_skipped_steps(self._trainer.skipped_steps)
         elapsed_s = max(self._clock_s() - self._start_s, 1e-9)
         last = self._progress[-1] if self._progress else None
         if self._measure_beat.due():
@@ -286,6 +287,12 @@ class Session:
         self._progress.append(progress)
         self._on_event(progress)
 
+    def _warn_of_skipped_steps(self, skipped: int) -> None:
+        """When there is a first one, and when there are ten times as many as last said."""
+        if skipped and skipped >= 10 * self._skipped_said:
+            self._skipped_said = skipped
+            self.warn(f"{skipped} training step(s) left out: a gradient was not finite")
+
     def _snapshot(self) -> AvatarSnapshot:
         assert self._trainer is not None
         return AvatarSnapshot.of(
@@ -297,7 +304,7 @@ class Session:
     def _result(self, snapshot: AvatarSnapshot, fit_wall_s: float, reason: str) -> SessionResult:
         assert self._trainer is not None
         return SessionResult(
-            avatar=self._trainer.avatar,
+            avatar=snapshot.avatar(self._body),
             snapshot=snapshot,
             states=self._trainer.final_states(self._tracked),
             recording=self._recording,

@@ -32,7 +32,7 @@ def warm_up(body: BodyModel, config: SessionConfig, on_event: Callable[[Event], 
     tracker = BodyTracker(body, config.tracker)
     for frame, maps in frames:
         tracker.update(frame, maps)
-    trainer = Trainer(Avatar(body), config.trainer)
+    trainer = Trainer(Avatar(body, device=config.trainer.device), config.trainer)
     trainer.add(*frames[0], state)
     trainer.step()
 

@@ -1,15 +1,17 @@
 """The memory of the stream: person crops with their learnable poses, kept within a budget by how much they add."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.template import BodyModel
+from fmgs_core.training.targets import Backdrop, KnownPixels, known_pixels
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
 
 CROP_MARGIN = 0.08  # of the person's box, so that the silhouette's outside is seen too
@@ -46,9 +48,16 @@ class Keyframe:
     """Of the crop."""
     box: tuple[int, int, int, int]
     """x0, y0, x1, y1 of the crop in the frame [px]."""
-    rgb: UInt8[np.ndarray, "h w 3"]
+    rgb: UInt8[Tensor, "h w 3"]
     mask: Float[Tensor, "h w"]
-    maps: PriorMaps
+    normal: KnownPixels | None
+    """Half precision, finer than any prior is right: a memory of a hundred keyframes should not take a gigabyte."""
+    depth: KnownPixels | None
+    """Single precision: its unit is unknown, and half precision ends at 65 thousand."""
+    labels: KnownPixels | None
+    """uint8."""
+    geometry_trust: float
+    """Of normal, depth and labels, in [0, 1]."""
     descriptor: Float[np.ndarray, "22 3"]
     pose: Float[Tensor, "J 3"]
     transl: Float[Tensor, "3"]
@@ -57,35 +66,7 @@ class Keyframe:
     visits: int = 0
     """Training steps taken on it."""
     optimizer: torch.optim.Optimizer | None = field(default=None, repr=False)
-    backdrop: "Backdrop | None" = field(default=None, repr=False)
-
-    def picture(self) -> Float[Tensor, "h w 3"]:
-        return torch.from_numpy(self.rgb).float() / 255
-
-
-@dataclass(frozen=True)
-class Backdrop:
-    """What is known of the room behind one keyframe."""
-
-    version: int
-    """Of the background plate it was cut from."""
-    colors: UInt8[np.ndarray, "h w 3"]
-    known: Bool[np.ndarray, "h w"]
-    mask_trust: Float[Tensor, "h w"]
-    """Weight of the mask loss: low along the mask's edge where the picture itself decides."""
-
-
-MASK_TRUST_AT_EDGE = 0.2
-EDGE_REACH = 0.01  # of the crop's longer side, to either side of the mask's edge
-
-
-def make_backdrop(
-    version: int, colors: UInt8[np.ndarray, "h w 3"], known: Bool[np.ndarray, "h w"], mask: Float[np.ndarray, "h w"]
-) -> Backdrop:
-    reach = 2 * max(1, round(EDGE_REACH * max(mask.shape))) + 1
-    kernel = np.ones((reach, reach), np.uint8)
-    edge = (cv2.dilate(mask, kernel) > 0.1) & (cv2.erode(mask, kernel) < 0.9) & known
-    return Backdrop(version, colors, known, torch.from_numpy(np.where(edge, MASK_TRUST_AT_EDGE, 1.0).astype(np.float32)))
+    backdrop: Backdrop | None = field(default=None, repr=False)
 
 
 def person_box(mask: Float[np.ndarray, "h w"], joints_px: Float[np.ndarray, "n 2"]) -> tuple[int, int, int, int]:
@@ -109,21 +90,19 @@ def _resized(picture: np.ndarray, size: tuple[int, int], smooth: bool) -> np.nda
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_NEAREST_EXACT)
 
 
-def _compact(values: np.ndarray) -> np.ndarray:
-    """Half precision is finer than any normal is right, and a memory of a hundred keyframes should not take a gigabyte.
-    Depth keeps single precision: its unit is unknown, and half precision ends at 65 thousand."""
-    if values.ndim == 3:
-        return values.astype(np.float16)
-    return values.astype(np.float32) if values.dtype == np.float64 else values
-
-
 def make_keyframe(
-    frame: Frame, maps: PriorMaps, state: BodyState, joints: Float[np.ndarray, "J 3"], crop_max_px: int
+    frame: Frame,
+    maps: PriorMaps,
+    state: BodyState,
+    joints: Float[np.ndarray, "J 3"],
+    crop_max_px: int,
+    device: str | torch.device = "cpu",
+    num_classes: int = len(SAPIENS28_NAMES),
 ) -> Keyframe:
     """Cuts the person out of a frame.
 
     Args:
-        maps: must hold a mask.
+        maps: must hold a mask. Labels of num_classes and above count as unknown.
         joints: the posed joints in the world [m].
 
     Raises:
@@ -136,22 +115,28 @@ def make_keyframe(
     x0, y0, x1, y1 = person_box(maps.mask, frame.camera.project(joints))
     shrink = min(1.0, crop_max_px / max(x1 - x0, y1 - y0))
     size = (max(1, round((x1 - x0) * shrink)), max(1, round((y1 - y0) * shrink)))
-    smooth = {"mask": True, "normal": False, "depth": False, "labels": False}
-    cut = {
-        name: _resized(value[y0:y1, x0:x1], size, smooth[name]) for name in smooth if (value := getattr(maps, name)) is not None
-    }
-    cut["mask"] = cut["mask"].astype(np.float32).clip(0, 1)  # shrinking a mask of ones gives 1.0000001
+    mask = _resized(maps.mask[y0:y1, x0:x1], size, smooth=True).astype(np.float32).clip(0, 1)  # ones come out as 1.0000001
+    normal, depth, labels = (
+        None if value is None else _resized(value[y0:y1, x0:x1], size, smooth=False)
+        for value in (maps.normal, maps.depth, maps.labels)
+    )
+    person = mask > 0.5
     return Keyframe(
         stamp_ns=frame.stamp_ns,
         camera=frame.camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*size),
         box=(x0, y0, x1, y1),
-        rgb=_resized(frame.rgb[y0:y1, x0:x1], size, smooth=True),
-        mask=torch.from_numpy(cut["mask"]),
-        maps=replace(maps, keypoints=None, **{name: _compact(value) for name, value in cut.items()}),
+        rgb=torch.from_numpy(_resized(frame.rgb[y0:y1, x0:x1], size, smooth=True)).to(device),
+        mask=torch.from_numpy(mask).to(device),
+        normal=None if normal is None else known_pixels(
+            normal.astype(np.float16), person & (np.square(normal.astype(np.float32)).sum(-1) > 0.25), device
+        ),
+        depth=None if depth is None else known_pixels(depth.astype(np.float32), person & np.isfinite(depth), device),
+        labels=None if labels is None else known_pixels(labels, person & (labels < num_classes), device),
+        geometry_trust=maps.geometry_trust,
         descriptor=pose_descriptor(joints, frame.camera),
-        pose=torch.from_numpy(state.pose.copy()),
-        transl=torch.from_numpy(state.transl.copy()),
-    )
+        pose=torch.from_numpy(state.pose.copy()).to(device),
+        transl=torch.from_numpy(state.transl.copy()).to(device),
+    )  # fmt: skip
 
 
 def pose_descriptor(joints: Float[np.ndarray, "J 3"], camera: Camera) -> Float[np.ndarray, "22 3"]:

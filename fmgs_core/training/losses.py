@@ -24,7 +24,7 @@ def mask_loss(alpha: Float[Tensor, "h w"], mask: Float[Tensor, "h w"]) -> Float[
 
 
 def ordinal_depth_loss(
-    depth: Float[Tensor, " n"], prior: Float[Tensor, " n"], pairs: Int[Tensor, "m 2"], margin: float
+    depth: Float[Tensor, " n"], prior: Float[Tensor, " n"], pairs: Int[Tensor, "m 2"], margin: float | Float[Tensor, ""]
 ) -> Float[Tensor, " m"]:
     """L_d = |tanh(10 (D(x1) - D(x2))) - sign(prior D(x1) - D(x2))| over pixel pairs; the prior's order is all that is
     believed, and pairs whose prior depths differ by less than `margin` (in its own unit) have no order."""

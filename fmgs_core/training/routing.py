@@ -78,7 +78,18 @@ def backpropagate(
 ) -> None:
     """Carries gradients at the leaves back through the posing graph into .grad of what made the splats; where the pose is
     stopped, only the field's parameters receive anything (this closes the leak R_o = T R' of method.md)."""
-    for i, (route, grads) in enumerate(gradients):
+    together = {pose: _summed([g for route, g in gradients if route.pose is pose]) for pose in (True, False)}
+    together = {pose: grads for pose, grads in together.items() if grads}
+    for i, (pose, grads) in enumerate(together.items()):
         outputs = [getattr(splats, a.value) for a in grads]
-        inputs = None if route.pose else field_parameters
-        torch.autograd.backward(outputs, list(grads.values()), retain_graph=i + 1 < len(gradients), inputs=inputs)
+        inputs = None if pose else field_parameters
+        torch.autograd.backward(outputs, list(grads.values()), retain_graph=i + 1 < len(together), inputs=inputs)
+
+
+def _summed(gradients: list[dict[Attribute, Tensor]]) -> dict[Attribute, Tensor]:
+    """The chain is linear, so losses that stop at the same place go back as one."""
+    total: dict[Attribute, Tensor] = {}
+    for grads in gradients:
+        for attribute, grad in grads.items():
+            total[attribute] = total[attribute] + grad if attribute in total else grad
+    return total

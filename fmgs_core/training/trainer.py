@@ -21,16 +21,18 @@ from fmgs_core.training.keyframes import (
     MemoryConfig,
     ShapeChange,
     face_neighbors,
-    make_backdrop,
     make_keyframe,
     pose_descriptor,
 )
+from fmgs_core.training.picture_loss import composited, picture_losses
 from fmgs_core.training.routing import Attribute, Route, as_leaves, backpropagate, routed_gradients
 from fmgs_core.training.schedule import Schedule, ScheduleConfig
+from fmgs_core.training.targets import KnownPixels, make_backdrop
 from fmgs_core.types import BodyState, Camera, Channel, Frame, PriorMaps, Rendering, Splats
 
 GEOMETRY_PARAMETERS = ("normal_offset", "rotation", "log_scale")
 POSE_PARAMETERS = ("pose", "transl")
+ORDINAL_PAIRS = 4096
 
 
 @dataclass(frozen=True)
@@ -98,36 +100,50 @@ class TrainerConfig:
         if self.backend not in BACKENDS:
             raise ValueError(f"TrainerConfig.backend: expected one of {BACKENDS}, got {self.backend!r}")
 
+    @property
+    def device(self) -> torch.device:
+        """Where avatar and keyframes live."""
+        return torch.device("cuda" if self.backend == "cuda" else "cpu")
+
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did."""
+    """What one step did. On a GPU, reading a tensor waits for the step to end."""
 
     iteration: int
-    losses: dict[str, float]
+    losses: dict[str, Float[Tensor, ""]]
     """Weighted, by name."""
-    skipped: bool
-    """True when a gradient was not finite and nothing was changed."""
+    skipped: Float[Tensor, ""]
+    """1 when a gradient was not finite and nothing was changed, else 0."""
 
 
 class Trainer:
-    """Learns an avatar from keyframes. Not thread-safe: one thread owns it; others read snapshots."""
+    """Learns an avatar from keyframes. Not thread-safe: one thread owns it; others read snapshots.
+
+    Raises:
+        ValueError: the avatar is on another device than the config's backend needs.
+    """
 
     def __init__(self, avatar: Avatar, config: TrainerConfig):
+        if avatar.device.type != config.device.type:
+            raise ValueError(f"avatar: expected it on {config.device} for backend {config.backend!r}, got {avatar.device}")
         self.avatar, self.config = avatar, config
         self.memory = KeyframeMemory(config.memory.budget)
         self.held_out = KeyframeMemory(max(config.memory.held_out, 1))
         self.schedule = Schedule(config.schedule)
         self.background = BackgroundPlate(config.background)
-        self.iterations = self.frames_seen = self.skipped_steps = 0
+        self.iterations = self.frames_seen = 0
+        self._skipped_steps = torch.zeros((), device=avatar.device)
         self.newest: Keyframe | None = None
-        self._neighbors = torch.from_numpy(face_neighbors(avatar.faces.numpy()))
+        self._neighbors = torch.from_numpy(face_neighbors(avatar.faces.cpu().numpy())).to(avatar.device)
         self._rng = np.random.default_rng(config.seed)
-        self._torch_rng = torch.Generator().manual_seed(config.seed)
-        self._optimizers = {
-            name: torch.optim.Adam([parameter], lr=getattr(config.rates, name), eps=1e-15, fused=True)
-            for name, parameter in avatar.field.named_parameters()
-        }
+        self._torch_rng = torch.Generator(avatar.device).manual_seed(config.seed)
+        self._optimizer = _adam(dict(avatar.field.named_parameters()))
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that changed nothing because a gradient was not finite. Reading it waits for a GPU."""
+        return int(self._skipped_steps)
 
     # -- what comes in
 
@@ -144,7 +160,9 @@ class Trainer:
         novelty = self.memory.novelty(pose_descriptor(joints, frame.camera))
         if novelty < self.config.memory.min_novelty_m:
             return None
-        keyframe = make_keyframe(frame, maps, state, joints, self.config.memory.crop_max_px)
+        keyframe = make_keyframe(
+            frame, maps, state, joints, self.config.memory.crop_max_px, self.avatar.device, self.avatar.field.logits.shape[1]
+        )
         keyframe.room = self.background.room
         if self.config.memory.held_out and self.frames_seen % self.config.memory.held_out_every == 0:
             self.held_out.add(keyframe)
@@ -161,7 +179,7 @@ class Trainer:
         self.avatar.set_betas(betas)
         change = ShapeChange(self.avatar.body, old, betas)
         for keyframe in self._all_keyframes():
-            moved = change.reanchored(keyframe.transl.detach().numpy(), keyframe.camera)
+            moved = change.reanchored(keyframe.transl.detach().cpu().numpy(), keyframe.camera)
             with torch.no_grad():
                 keyframe.transl.copy_(torch.from_numpy(moved))
 
@@ -186,17 +204,17 @@ class Trainer:
         auxiliary = self.iterations % self.config.auxiliary_every == 0
         terms = self._losses(self._draw(leaves, keyframe, auxiliary), keyframe, auxiliary)
         gradients = routed_gradients(terms, leaves)
-        self._zero_grad(keyframe)
+        self._optimizer.zero_grad()
+        keyframe.pose.grad = keyframe.transl.grad = None
         backpropagate(gradients, splats, list(self.avatar.field.parameters()))
         regularizers = self._regularizers()
         torch.stack(list(regularizers.values())).sum().backward()
-        taken = self._apply(keyframe, learns_pose)
-        if taken:
-            self._observe(gradients)
+        skipped = self._apply(keyframe, learns_pose)
+        self._observe(gradients, skipped)
         self.iterations += 1
         keyframe.visits += 1
         self.schedule.stepped()
-        return StepReport(self.iterations, {k: float(v.detach()) for k, v in (terms | regularizers).items()}, not taken)
+        return StepReport(self.iterations, {k: v.detach() for k, v in (terms | regularizers).items()}, skipped)
 
     def _pick(self) -> Keyframe:
         assert self.newest is not None
@@ -207,41 +225,22 @@ class Trainer:
     def _draw(self, splats: Splats, keyframe: Keyframe, auxiliary: bool) -> Rendering:
         wanted = {Channel.RGB}
         if auxiliary:
-            maps = keyframe.maps
-            for channel, value in ((Channel.DEPTH, maps.depth), (Channel.NORMAL, maps.normal), (Channel.LOGITS, maps.labels)):
-                if value is not None:
-                    wanted.add(channel)
+            maps = {Channel.DEPTH: keyframe.depth, Channel.NORMAL: keyframe.normal, Channel.LOGITS: keyframe.labels}
+            wanted |= {channel for channel, known in maps.items() if known is not None}
         return rasterize(splats, keyframe.camera, frozenset(wanted), backend=self.config.backend, cull_backfaces=True)
 
     def _losses(self, rendering: Rendering, keyframe: Keyframe, auxiliary: bool) -> dict[str, Tensor]:
-        weights, mask = self.config.weights, keyframe.mask
+        assert rendering.rgb is not None
+        self._refresh_backdrop(keyframe)
         # No splat can hide by taking the background's colour when that changes with every step.
-        rendered, observed = self._composited(rendering, keyframe, torch.rand(3, generator=self._torch_rng))
-        mask_loss = L.mask_loss(rendering.alpha, mask)
-        if keyframe.backdrop is not None:
-            mask_loss = mask_loss * keyframe.backdrop.mask_trust
-        terms = {
-            "color": weights.color * L.color_loss(rendered, observed).mean(),
-            "mask": weights.mask * mask_loss.mean(),
-        }
+        color = torch.rand(3, generator=self._torch_rng, device=self.avatar.device)
+        picture = picture_losses(rendering.rgb, rendering.alpha, keyframe.rgb, keyframe.mask, keyframe.backdrop, color)
+        weights = self.config.weights
+        terms = {"color": weights.color * picture.color, "mask": weights.mask * picture.mask}
         if auxiliary:
-            scale = self.config.auxiliary_every * keyframe.maps.geometry_trust
+            scale = self.config.auxiliary_every * keyframe.geometry_trust
             terms |= {k: scale * getattr(weights, k) * v for k, v in self._map_losses(rendering, keyframe).items()}
         return terms
-
-    def _composited(self, rendering: Rendering, keyframe: Keyframe, color: Float[Tensor, "3"]) -> tuple[Tensor, Tensor]:
-        """Rendering and picture over one background: the room where it is known, elsewhere `color`, over which the
-        observed person is cut out by the mask."""
-        assert rendering.rgb is not None
-        picture, mask = keyframe.picture(), keyframe.mask[..., None]
-        behind = color.expand_as(picture)
-        observed = picture * mask + behind * (1 - mask)
-        self._refresh_backdrop(keyframe)
-        if keyframe.backdrop is not None:
-            known = torch.from_numpy(keyframe.backdrop.known)[..., None]
-            behind = torch.where(known, torch.from_numpy(keyframe.backdrop.colors).float() / 255, behind)
-            observed = torch.where(known, picture, observed)
-        return rendering.rgb + behind * (1 - rendering.alpha[..., None]), observed
 
     def _refresh_backdrop(self, keyframe: Keyframe) -> None:
         version = self.background.version
@@ -251,39 +250,31 @@ class Trainer:
             return
         height, width = keyframe.mask.shape
         cut = self.background.crop(*keyframe.box, (width, height))
-        keyframe.backdrop = None if cut is None else make_backdrop(version, *cut, keyframe.mask.numpy())
+        keyframe.backdrop = None if cut is None else make_backdrop(version, *cut, keyframe.mask)
 
     def _map_losses(self, rendering: Rendering, keyframe: Keyframe) -> dict[str, Tensor]:
-        """L_d, L_n and L_s over the pixels where both the prior and the avatar show the person."""
-        maps = keyframe.maps
-        shown = (keyframe.mask > 0.5) & (rendering.alpha.detach() > 0.5)
+        """L_d, L_n and L_s: means over the pixels where both the prior and the avatar show the person."""
         terms = {}
-        if maps.normal is not None and rendering.normal is not None:
-            prior = torch.from_numpy(maps.normal).float()
-            known = shown & (prior.square().sum(-1) > 0.25)
-            if known.any():
-                terms["normal"] = L.normal_prior_loss(rendering.normal[known], prior[known]).mean()
-        if maps.depth is not None and rendering.depth is not None:
-            prior = torch.from_numpy(maps.depth).float()
-            known = shown & torch.isfinite(prior) & torch.isfinite(rendering.depth.detach())
-            if int(known.sum()) > 1:
-                terms["depth"] = self._ordinal(rendering.depth[known], prior[known])
-        if maps.labels is not None and rendering.logits is not None:
-            prior = torch.from_numpy(maps.labels).long()
-            known = shown & (prior < rendering.logits.shape[-1])
-            if known.any():
-                terms["label"] = L.label_loss(rendering.logits[known], prior[known]).mean()
+        if keyframe.normal is not None:
+            normal, seen = _at(rendering.normal, keyframe.normal, rendering.alpha)
+            terms["normal"] = _mean(L.normal_prior_loss(normal, keyframe.normal.values.float()), seen)
+        if keyframe.depth is not None:
+            terms["depth"] = self._ordinal(*_at(rendering.depth, keyframe.depth, rendering.alpha), keyframe.depth.values)
+        if keyframe.labels is not None:
+            logits, seen = _at(rendering.logits, keyframe.labels, rendering.alpha)
+            terms["label"] = _mean(L.label_loss(logits, keyframe.labels.values.long()), seen)
         return terms
 
-    def _ordinal(self, depth: Float[Tensor, " n"], prior: Float[Tensor, " n"]) -> Tensor:
+    def _ordinal(self, depth: Float[Tensor, " n"], seen: Float[Tensor, " n"], prior: Float[Tensor, " n"]) -> Tensor:
         """Half of the pairs anywhere, half between pixels close in scan order, where tanh has not saturated."""
-        n = len(depth)
-        a = torch.randint(n, (4096,), generator=self._torch_rng)
-        near = (a + torch.randint(1, 24, (4096,), generator=self._torch_rng)).clamp(max=n - 1)
-        anywhere = torch.randint(n, (4096,), generator=self._torch_rng)
-        b = torch.where(torch.arange(4096) % 2 == 0, near, anywhere)
-        margin = 0.01 * float(prior.max() - prior.min())
-        return L.ordinal_depth_loss(depth, prior, torch.stack([a, b], -1), margin).mean()
+        n, options = len(depth), {"generator": self._torch_rng, "device": depth.device}
+        a, anywhere = torch.randint(n, (2, ORDINAL_PAIRS), **options)
+        near = (a + torch.randint(1, 24, (ORDINAL_PAIRS,), **options)).clamp(max=n - 1)
+        b = torch.where(torch.arange(ORDINAL_PAIRS, device=depth.device) % 2 == 0, near, anywhere)
+        margin = 0.01 * (prior.max() - prior.min())
+        # Unseen pixels have no depth, and NaN times zero would be NaN.
+        known = torch.where(seen > 0, depth, 0.0)
+        return _mean(L.ordinal_depth_loss(known, prior, torch.stack([a, b], -1), margin), seen[a] * seen[b])
 
     def _regularizers(self) -> dict[str, Tensor]:
         field, weights = self.avatar.field, self.config.weights
@@ -293,39 +284,33 @@ class Trainer:
             "rotation_decay": weights.rotation_decay * field.rotation.square().mean(),
         }
 
-    def _zero_grad(self, keyframe: Keyframe) -> None:
-        for optimizer in self._optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        keyframe.pose.grad = keyframe.transl.grad = None
-
-    def _apply(self, keyframe: Keyframe, learns_pose: bool) -> bool:
-        """Steps every part that may learn now; does nothing at all when any gradient is not finite."""
-        moving: dict[str, torch.optim.Optimizer] = dict(self._optimizers)
+    def _apply(self, keyframe: Keyframe, learns_pose: bool) -> Float[Tensor, ""]:
+        """Steps every part that may learn now; returns 1 when a gradient was not finite and nothing was changed."""
         if not self.schedule.learns_geometry:
-            moving = {name: o for name, o in moving.items() if name not in GEOMETRY_PARAMETERS}
+            for name in GEOMETRY_PARAMETERS:
+                getattr(self.avatar.field, name).grad = None
+        optimizers = [self._optimizer]
         if learns_pose:
-            moving["keyframe"] = self._pose_optimizer(keyframe)
-        gradients = [p.grad for o in moving.values() for g in o.param_groups for p in g["params"] if p.grad is not None]
-        if not all(bool(torch.isfinite(g).all()) for g in gradients):
-            self.skipped_steps += 1
-            return False
-        for name, optimizer in moving.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self.schedule.rate * getattr(self.config.rates, group.get("rate", name))
+            keyframe.optimizer = keyframe.optimizer or _adam({name: getattr(keyframe, name) for name in POSE_PARAMETERS})
+            optimizers.append(keyframe.optimizer)
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        gradients = [group["params"][0].grad for group in groups]
+        sums = torch.stack([g.sum() for g in gradients if g is not None])
+        skipped = (~torch.isfinite(sums.sum())).float()
+        for group in groups:
+            group["lr"] = self.schedule.rate * getattr(self.config.rates, group["name"])
+        for optimizer in optimizers:
+            # torch.amp.GradScaler's door: fused Adam leaves everything as it is when found_inf is 1, without asking the host.
+            optimizer.found_inf = skipped  # pyright: ignore[reportAttributeAccessIssue]
             optimizer.step()
-        return True
+        self._skipped_steps += skipped
+        return skipped
 
-    def _pose_optimizer(self, keyframe: Keyframe) -> torch.optim.Optimizer:
-        if keyframe.optimizer is None:
-            groups = [{"params": [getattr(keyframe, name)], "rate": name} for name in POSE_PARAMETERS]
-            keyframe.optimizer = torch.optim.Adam(groups, eps=1e-15)
-        return keyframe.optimizer
-
-    def _observe(self, gradients: list[tuple[Route, dict[Attribute, Tensor]]]) -> None:
+    def _observe(self, gradients: list[tuple[Route, dict[Attribute, Tensor]]], skipped: Float[Tensor, ""]) -> None:
         """A colour gradient is the light a Gaussian carried to this picture's error; where there is one, it was seen."""
         for _, grads in gradients:
             if Attribute.COLOR in grads:
-                self.avatar.observed += grads[Attribute.COLOR].abs().sum(-1) > 0
+                self.avatar.observed += (grads[Attribute.COLOR].abs().sum(-1) > 0) * (1 - skipped)
 
     # -- what goes out
 
@@ -340,7 +325,10 @@ class Trainer:
         values = []
         for keyframe in self.held_out:
             rendering = self._draw(self.avatar.posed(keyframe.pose, keyframe.transl), keyframe, auxiliary=False)
-            rendered, observed = self._composited(rendering, keyframe, torch.zeros(3))
+            self._refresh_backdrop(keyframe)
+            assert rendering.rgb is not None
+            pictures = rendering.rgb, rendering.alpha, keyframe.rgb, keyframe.mask
+            rendered, observed = composited(*pictures, keyframe.backdrop, torch.zeros(3, device=self.avatar.device))
             error = (rendered - observed).square().mean()
             values.append(float(-10 * torch.log10(error.clamp_min(1e-10))))
         return float(np.mean(values))
@@ -358,6 +346,26 @@ class Trainer:
             for stamp, (state, camera) in tracked.items()
         }
         for keyframe in self._all_keyframes():
-            pose, transl = keyframe.pose.detach().numpy().copy(), keyframe.transl.detach().numpy().copy()
+            pose, transl = (x.detach().cpu().numpy().copy() for x in (keyframe.pose, keyframe.transl))
             states[keyframe.stamp_ns] = replace(states[keyframe.stamp_ns], pose=pose, transl=transl)
         return states
+
+
+def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:
+    """One group per parameter, by its name; rates are set at every step."""
+    groups = [{"params": [parameter], "name": name} for name, parameter in parameters.items()]
+    return torch.optim.Adam(groups, eps=1e-15, fused=True)
+
+
+def _at(
+    picture: Float[Tensor, "h w *c"] | None, known: KnownPixels, alpha: Float[Tensor, "h w"]
+) -> tuple[Float[Tensor, "n *c"], Float[Tensor, " n"]]:
+    """A picture's values at the known pixels, and 1 where the avatar is seen there, else 0."""
+    assert picture is not None
+    seen = (alpha.detach().flatten().index_select(0, known.pixels) > 0.5).float()
+    return picture.flatten(0, 1).index_select(0, known.pixels), seen
+
+
+def _mean(values: Float[Tensor, " n"], weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Weighted mean; zero without any weight."""
+    return (values * weights).sum() / weights.sum().clamp_min(1.0)

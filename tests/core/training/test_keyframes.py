@@ -14,17 +14,16 @@ from fmgs_core.body.skinning import posed_joints
 from fmgs_core.geometry import look_at
 from fmgs_core.training.keyframes import (
     CROP_MARGIN,
-    MASK_TRUST_AT_EDGE,
     Keyframe,
     KeyframeMemory,
     ShapeChange,
     face_neighbors,
-    make_backdrop,
     make_keyframe,
     person_box,
     pose_descriptor,
     root_joint,
 )
+from fmgs_core.training.targets import MASK_TRUST_AT_EDGE, KnownPixels, make_backdrop
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
 
 from .scene import camera, observation, state
@@ -95,9 +94,49 @@ def test_a_crop_that_is_small_enough_is_not_resampled():
     keyframe = keyframe_of(state(), camera())
     x0, y0, x1, y1 = keyframe.box
     np.testing.assert_array_equal(keyframe.rgb, frame.rgb[y0:y1, x0:x1])
-    assert maps.mask is not None and maps.labels is not None and keyframe.maps.labels is not None
+    assert maps.mask is not None and maps.labels is not None
     np.testing.assert_array_equal(keyframe.mask, maps.mask[y0:y1, x0:x1])
-    np.testing.assert_array_equal(keyframe.maps.labels, maps.labels[y0:y1, x0:x1])
+    np.testing.assert_array_equal(dense(keyframe, keyframe.labels), maps.labels[y0:y1, x0:x1])
+
+
+def dense(keyframe: Keyframe, known: KnownPixels | None, elsewhere: float = 255) -> np.ndarray:
+    """A list of known pixels as a picture."""
+    assert known is not None
+    picture = np.full((keyframe.mask.numel(), *known.values.shape[1:]), elsewhere, known.values.numpy().dtype)
+    picture[known.pixels] = known.values
+    return picture.reshape(*keyframe.mask.shape, *known.values.shape[1:])
+
+
+def test_maps_are_kept_where_the_person_is_and_the_prior_knows():
+    """Unknown: NaN depth, a normal that is none, a label outside the classes; and whatever lies beside the person."""
+    size = 64
+    mask = np.zeros((size, size), np.float32)
+    mask[10:50, 20:40] = 1
+    normal = np.broadcast_to(np.float32([0, 0, -1]), (size, size, 3)).copy()
+    depth, labels = np.arange(size * size, dtype=np.float32).reshape(size, size), np.full((size, size), 27, np.uint8)
+    normal[12, 22], depth[13, 23], labels[14, 24], labels[15, 25] = 0, np.nan, 255, 28
+    frame = Frame(0, np.zeros((size, size, 3), np.uint8), camera().resized(size, size))
+    maps = PriorMaps(mask=mask, normal=normal, depth=depth, labels=labels)
+    keyframe = make_keyframe(frame, maps, state(), np.zeros((55, 3), np.float32), 448)
+    x0, y0, x1, y1 = keyframe.box
+    for known, missing in (
+        (keyframe.normal, {(12, 22)}),
+        (keyframe.depth, {(13, 23)}),
+        (keyframe.labels, {(14, 24), (15, 25)}),
+    ):
+        assert known is not None
+        rows, columns = np.divmod(known.pixels.numpy(), x1 - x0)
+        expected = {(y, x) for y, x in zip(*np.nonzero(mask > 0.5), strict=True)} - missing
+        assert set(zip(rows + y0, columns + x0, strict=True)) == expected
+    assert keyframe.depth is not None
+    np.testing.assert_array_equal(keyframe.depth.values, depth[y0:y1, x0:x1].ravel()[keyframe.depth.pixels])
+
+
+def test_a_map_that_knows_nothing_is_absent():
+    frame, maps = observation(0, state(), camera())
+    unknown = replace(maps, labels=np.full((96, 96), 255, np.uint8), depth=np.full((96, 96), np.nan, np.float32))
+    keyframe = make_keyframe(frame, unknown, state(), np.zeros((55, 3), np.float32), 448)
+    assert keyframe.labels is None and keyframe.depth is None and keyframe.normal is not None
 
 
 @pytest.mark.parametrize("crop_max_px", [100, 50, 40])
@@ -111,25 +150,26 @@ def test_shrunk_maps_are_sampled_at_pixel_centres(crop_max_px: int):
     maps = PriorMaps(mask=np.ones((size, size), np.float32), depth=x.copy(), normal=np.stack([x / size] * 3, -1))
     frame = Frame(0, np.zeros((size, size, 3), np.uint8), by)
     keyframe = make_keyframe(frame, maps, state(), np.zeros((55, 3), np.float32), crop_max_px)
-    assert keyframe.maps.depth is not None and keyframe.maps.normal is not None
     width = keyframe.camera.width
     centres = (np.arange(width) + 0.5) * size / width
-    for values in (keyframe.maps.depth[0], keyframe.maps.normal[0, :, 0].astype(np.float32) * size):
-        assert np.abs(values - centres).max() <= 0.5 + 0.1  # half precision of 200 is 0.1
-        assert abs((values - centres).mean()) <= 0.5 + 1e-2
+    depth, normal = dense(keyframe, keyframe.depth, np.nan)[0], dense(keyframe, keyframe.normal, np.nan)[0, :, 0]
+    faint = np.isnan(normal)  # shorter than half a normal: unknown
+    for values, expected in ((depth, centres), (normal[~faint].astype(np.float32) * size, centres[~faint])):
+        assert np.abs(values - expected).max() <= 0.5 + 0.1  # half precision of 200 is 0.1
+        assert abs((values - expected).mean()) <= 0.5 + 1e-2
 
 
 def test_storage_is_bytes_and_half_floats():
     """A memory of 120 keyframes of 448 px should stay within a few hundred megabytes."""
     keyframe = keyframe_of(state(), camera())
-    maps = keyframe.maps
-    assert maps.mask is not None and maps.normal is not None and maps.depth is not None and maps.labels is not None
-    assert (keyframe.rgb.dtype, maps.labels.dtype, maps.normal.dtype) == (np.uint8, np.uint8, np.float16)
-    assert maps.depth.dtype == np.float32 and keyframe.mask.dtype == torch.float32
-    assert maps.keypoints is None
-    assert np.shares_memory(maps.mask, keyframe.mask.numpy())
-    arrays = (keyframe.rgb, maps.mask, maps.labels, maps.normal, maps.depth)
-    assert sum(a.nbytes for a in arrays) == (3 + 4 + 1 + 6 + 4) * keyframe.mask.numel()
+    normal, depth, labels = keyframe.normal, keyframe.depth, keyframe.labels
+    assert normal is not None and depth is not None and labels is not None
+    kinds = (keyframe.rgb.dtype, labels.values.dtype, normal.values.dtype, depth.values.dtype, keyframe.mask.dtype)
+    assert kinds == (torch.uint8, torch.uint8, torch.float16, torch.float32, torch.float32)
+    whole = keyframe.rgb.nbytes + keyframe.mask.nbytes
+    listed = sum(known.pixels.nbytes + known.values.nbytes for known in (normal, depth, labels))
+    person = int((keyframe.mask > 0.5).sum())
+    assert whole == (3 + 4) * keyframe.mask.numel() and listed <= (6 + 4 + 1 + 3 * 4) * person
 
 
 def test_depth_of_a_large_unit_stays_finite():
@@ -137,8 +177,8 @@ def test_depth_of_a_large_unit_stays_finite():
     frame, maps = observation(0, state(), camera())
     assert maps.depth is not None
     far = replace(maps, depth=maps.depth.astype(np.float64) * 1e5)
-    depth = make_keyframe(frame, far, state(), posed_joints(default_body(), state()), 448).maps.depth
-    assert depth is not None and np.nanmax(depth) > 2e5 and not np.isinf(depth).any()
+    depth = make_keyframe(frame, far, state(), posed_joints(default_body(), state()), 448).depth
+    assert depth is not None and depth.values.max() > 2e5 and torch.isfinite(depth.values).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, 1.5, -0.1, np.inf])
@@ -181,7 +221,7 @@ def test_the_background_decides_along_the_masks_edge_only_where_it_is_known():
     mask = mask_of(20, 20, 60, 60, (80, 80))
     known = np.ones((80, 80), bool)
     known[:, 40:] = False
-    trust = make_backdrop(3, np.zeros((80, 80, 3), np.uint8), known, mask).mask_trust.numpy()
+    trust = make_backdrop(3, np.zeros((80, 80, 3), np.uint8), known, torch.from_numpy(mask)).mask_trust.numpy()
     assert trust[40, 20] == trust[40, 19] == trust[20, 30] == np.float32(MASK_TRUST_AT_EDGE)
     assert trust[40, 59] == trust[40, 60] == 1  # the right edge, where the room is not known
     assert trust[40, 30] == trust[5, 5] == 1

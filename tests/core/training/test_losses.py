@@ -23,7 +23,9 @@ def test_color_loss_of_two_even_pictures():
     a, b = 0.6, 0.2
     loss = L.color_loss(torch.full((30, 30, 3), a), torch.full((30, 30, 3), b))
     expected = 0.8 * (a - b) + 0.2 * (1 - (2 * a * b + 1e-4) / (a * a + b * b + 1e-4))
-    torch.testing.assert_close(loss[8:-8, 8:-8], torch.full((14, 14, 3), expected), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        loss[8:-8, 8:-8], torch.full((14, 14, 3), expected), atol=5e-5, rtol=0
+    )  # E[aa] - E[a]^2 in float32
 
 
 @pytest.mark.parametrize(("alpha", "mask"), [(0.3, 1.0), (0.3, 0.0), (0.8, 0.5), (0.999, 0.0), (0.001, 1.0)])
