@@ -35,8 +35,11 @@ class Skinning:
         self.J_exprdirs = tensor(_regressed(regressor, body.exprdirs))
         self.parents = body.parents
         self._parents = tensor(body.parents.clip(min=0))
-        self._levels, order = _levels(body.parents)
+        levels, order = _levels(body.parents)
+        # Index tensors and not lists, which would be copied to a GPU, and waited for, at every call.
+        self._levels = [tuple(torch.as_tensor(i, device=device) for i in level) for level in levels]
         self._order = torch.as_tensor(order, device=device)
+        self._bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], device=device)
 
     def shaped(
         self, betas: Float[Tensor, " B"], expression: Float[Tensor, " E"]
@@ -107,7 +110,7 @@ class Skinning:
     ) -> tuple[Float[Tensor, "J 3 3"], Float[Tensor, "J 3"]]:
         """World rotation and position of each joint; joints of equal depth in the tree are one batched product."""
         offset = torch.cat([joints[:1], joints[1:] - joints[self._parents[1:]]])
-        bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=R.dtype, device=R.device).expand(len(R), 1, 4)
+        bottom = self._bottom.to(R.dtype).expand(len(R), 1, 4)
         T_local = torch.cat([torch.cat([R, offset[:, :, None]], -1), bottom], -2)
         T_level = T_local[:1]
         chain = [T_level]

@@ -1,6 +1,7 @@
 """Structural similarity (Wang et al., 2004), on any device. On a CPU the colour loss takes it from picture_kernels.py, as
 two torch convolutions of fifteen planes cost several times what the rasterizer does."""
 
+import functools
 import math
 
 import torch
@@ -26,9 +27,14 @@ def ssim(a: Float[Tensor, "h w 3"], b: Float[Tensor, "h w 3"]) -> Float[Tensor, 
     """
     if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
         raise ValueError(f"ssim: expected two pictures of one shape (h, w, 3), got {tuple(a.shape)} and {tuple(b.shape)}")
-    taps = torch.tensor(TAPS, dtype=a.dtype, device=a.device)
+    taps = _taps(a.dtype, a.device)
     planes = torch.cat([a, b, a * a + b * b, a * b], -1).permute(2, 0, 1)[:, None]
     blurred = conv2d(conv2d(planes, taps.view(1, 1, -1, 1), padding=(RADIUS, 0)), taps.view(1, 1, 1, -1), padding=(0, RADIUS))
     mean_a, mean_b, squares, product = blurred[:, 0].permute(1, 2, 0).split(3, -1)
     mm, means = mean_a * mean_b, mean_a**2 + mean_b**2
     return (2 * mm + C1) * (2 * (product - mm) + C2) / ((means + C1) * (squares - means + C2))
+
+
+@functools.cache
+def _taps(dtype: torch.dtype, device: torch.device) -> Float[Tensor, " taps"]:
+    return torch.tensor(TAPS, dtype=dtype, device=device)

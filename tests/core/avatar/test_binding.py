@@ -42,7 +42,7 @@ def scene(seed: int, num_faces: int = 400) -> tuple[FaceBinding, FaceAttributes,
 def skeleton() -> Skinning:
     """A body's skinning whose joints are replaced by PARENTS; what concerns vertices is not used here."""
     skinning = Skinning(tube())
-    levels = [([1, 2], [0, 0]), ([3], [0]), ([4], [0])]
+    levels = [(torch.tensor(joints), torch.tensor(above)) for joints, above in (([1, 2], [0, 0]), ([3], [0]), ([4], [0]))]
     skinning.parents, skinning.num_joints = PARENTS, 5
     skinning._parents, skinning._levels, skinning._order = torch.from_numpy(PARENTS.clip(min=0)), levels, torch.arange(5)
     return skinning
