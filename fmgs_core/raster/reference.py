@@ -48,14 +48,14 @@ def rasterize_reference(splats: Splats, camera: Camera, channels: frozenset[Chan
     chunk = max(1, _CHUNK // max(1, len(seen.opacities)))
     parts = [_composite(seen, p) for p in pixels.split(chunk)]
     alpha, features, depth = (torch.cat(p).unflatten(0, (camera.height, camera.width)) for p in zip(*parts, strict=True))
-    return _rendering(alpha, features, depth, channels)
+    return normalised(alpha, features, depth, channels)
 
 
 def camera_splats(splats: Splats, camera: Camera, channels: frozenset[Channel], cull_backfaces: bool) -> CameraSplats:
     """Drops what cannot be seen, moves the rest into the camera frame and sorts it by depth."""
     T = torch.as_tensor(camera.T_camera_world).to(splats.means)
     K = torch.as_tensor(camera.K).to(splats.means)
-    kept = _well_formed(splats, channels) & ((splats.means.detach() @ T[:3, :3].T + T[:3, 3])[:, 2] >= NEAR_M)
+    kept = well_formed(splats, channels) & ((splats.means.detach() @ T[:3, :3].T + T[:3, 3])[:, 2] >= NEAR_M)
     kept = kept.nonzero()[:, 0]
     mu = splats.means[kept] @ T[:3, :3].T + T[:3, 3]
     R = T[:3, :3] @ rotation_from_quaternion(splats.quats[kept])
@@ -65,7 +65,7 @@ def camera_splats(splats: Splats, camera: Camera, channels: frozenset[Channel], 
         Channel.NORMAL: torch.where(facing_away[:, None], -R[..., 2], R[..., 2]),
         Channel.LOGITS: splats.logits[kept] if splats.logits is not None else None,
     }
-    features = torch.cat([features[c] for c in _feature_channels(channels)] + [mu[:, :0]], -1)
+    features = torch.cat([features[c] for c in blended_channels(channels)] + [mu[:, :0]], -1)
     tangents = R[..., :2] * splats.scales[kept][:, None]
     M = K @ torch.cat([tangents, mu[..., None]], -1)
     order = torch.sort(mu[:, 2].detach(), stable=True).indices
@@ -74,7 +74,8 @@ def camera_splats(splats: Splats, camera: Camera, channels: frozenset[Channel], 
     return CameraSplats(M[order], spread[order], splats.opacities[kept][order].clamp(max=1), features[order])
 
 
-def _well_formed(splats: Splats, channels: frozenset[Channel]) -> Bool[Tensor, " N"]:
+def well_formed(splats: Splats, channels: frozenset[Channel]) -> Bool[Tensor, " N"]:
+    """Splats whose parameters, as far as they are used, can be drawn."""
     used = [splats.means, splats.quats, splats.scales, splats.opacities[:, None]]
     used += [splats.colors] if Channel.RGB in channels else []
     used += [splats.logits] if Channel.LOGITS in channels and splats.logits is not None else []
@@ -83,7 +84,8 @@ def _well_formed(splats: Splats, channels: frozenset[Channel]) -> Bool[Tensor, "
     return bounded & thick & (splats.quats.norm(dim=-1) >= QUATERNION_NORM_MIN) & (splats.opacities >= ALPHA_MIN)
 
 
-def _feature_channels(channels: frozenset[Channel]) -> list[Channel]:
+def blended_channels(channels: frozenset[Channel]) -> list[Channel]:
+    """Those that are numbers of a splat and not of a pixel, in the order in which they stand side by side."""
     return [c for c in (Channel.RGB, Channel.NORMAL, Channel.LOGITS) if c in channels]
 
 
@@ -137,16 +139,16 @@ def blending_weights(alpha: Float[Tensor, "N P"]) -> Float[Tensor, "N P"]:
     return torch.where(before >= TRANSMITTANCE_MIN, alpha * before, 0.0)
 
 
-def _rendering(alpha: Tensor, features: Tensor, depth: Tensor, channels: frozenset[Channel]) -> Rendering:
-    """Splits the blended features and normalises depth and normals."""
+def normalised(alpha: Tensor, features: Tensor, depth: Tensor | None, channels: frozenset[Channel]) -> Rendering:
+    """Splits the blended features (h, w, F) and normalises normals and the blended depth (h, w)."""
     seen = alpha >= ALPHA_MIN
     outputs, start = {}, 0
-    for channel in _feature_channels(channels):
+    for channel in blended_channels(channels):
         stop = features.shape[-1] if channel is Channel.LOGITS else start + 3
         outputs[channel.value], start = features[..., start:stop], stop
-    if Channel.DEPTH in channels:
+    if depth is not None and Channel.DEPTH in channels:
         outputs["depth"] = torch.where(seen, depth / torch.where(seen, alpha, 1.0), torch.nan)
     if Channel.NORMAL in channels:
-        blended = torch.where(seen[..., None], outputs["normal"], outputs["normal"].new_tensor([0.0, 0.0, -1.0]))
+        blended = torch.where(seen[..., None], outputs["normal"], 1.0)  # any vector that has a direction
         outputs["normal"] = torch.where(seen[..., None], torch.nn.functional.normalize(blended, dim=-1), 0.0)
     return Rendering(alpha=alpha, **outputs)

@@ -13,6 +13,8 @@ from fmgs_core.types import Camera, Channel, Rendering, Splats
 FIELDS = ("means", "quats", "scales", "opacities", "colors", "logits")
 IMAGES = ("alpha", "rgb", "depth", "normal", "logits")
 EVERYTHING = frozenset(Channel)
+CPU_BACKENDS = ("reference", "cpu")
+"""Those that every machine has."""
 
 
 def camera(width: int = 43, height: int = 37, focal: float = 60.0, eye: tuple[float, float, float] = (0.3, 0.4, 2.0)) -> Camera:

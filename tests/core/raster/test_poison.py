@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmgs_core.raster import BACKENDS, rasterize
+from fmgs_core.raster import rasterize
 from fmgs_core.types import Camera, Channel, Rendering, Splats
 from tests.core.raster.scenes import (
+    CPU_BACKENDS,
     EVERYTHING,
     FIELDS,
     IMAGES,
@@ -80,7 +81,7 @@ def assert_clean(drawn: Rendering, splats: Splats) -> None:
         assert gradient.isfinite().all(), name
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 @pytest.mark.parametrize("changes", DROPPED.values(), ids=DROPPED.keys())
 def test_unusable_splats_are_as_if_absent(changes, backend):
     splats = leaves(poisoned(changes))
@@ -104,7 +105,7 @@ def test_odd_splats_are_drawn_cleanly(changes, view):
     assert_clean(drawn, splats)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_opacity_above_one_counts_as_one_without_gradient(backend):
     splats, full = leaves(poisoned({"opacities": 2.0})), leaves(poisoned({"opacities": 1.0}))
     drawn = rasterize(splats, camera(), backend=backend)
@@ -116,7 +117,7 @@ def test_opacity_above_one_counts_as_one_without_gradient(backend):
 def test_edge_on_splat_is_a_dot_of_the_low_pass():
     splats = poisoned(DRAWN["edge-on"])
     alone = Splats(**{n: getattr(splats, n)[3:4] for n in FIELDS})
-    for backend in BACKENDS:
+    for backend in CPU_BACKENDS:
         drawn = rasterize(alone, EDGE_ON_CAMERA, EVERYTHING, backend=backend)
         seen = drawn.alpha > 0
         assert 5 <= seen.sum() <= 25  # a disk of 2.4 px radius at most
@@ -133,7 +134,7 @@ def test_gradient_that_arrives_where_nothing_is_seen_is_ignored(value):
     assert all(g.isfinite().all() for g in gradients(drawn, splats, grads).values())
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_no_splats_at_all(backend):
     splats = leaves(random_splats(0))
     drawn = rasterize(splats, camera(), EVERYTHING, backend=backend)

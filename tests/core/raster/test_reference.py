@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from fmgs_core.raster import BACKENDS, rasterize
+from fmgs_core.raster import rasterize
 from fmgs_core.raster.constants import ALPHA_MAX, ALPHA_MIN
 from fmgs_core.raster.reference import camera_splats, intersect
 from fmgs_core.types import Camera, Channel, Splats
-from tests.core.raster.scenes import EVERYTHING, FIELDS, IMAGES, camera, leaves, random_gradients, random_splats, safe_pixels
+from tests.core.raster.scenes import (
+    CPU_BACKENDS,
+    EVERYTHING,
+    FIELDS,
+    IMAGES,
+    camera,
+    leaves,
+    random_gradients,
+    random_splats,
+    safe_pixels,
+)
 
 PINHOLE = Camera(np.array([[50.0, 0, 16], [0, 40, 12], [0, 0, 1]]), 32, 24, np.eye(4))
 
@@ -38,7 +48,7 @@ def rays() -> torch.Tensor:
     return torch.stack([(x - 16) / 50, (y - 12) / 40, torch.ones_like(x)], -1)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 @pytest.mark.parametrize("tilt", [0.0, 0.4, -1.0])
 def test_slanted_disk_in_closed_form(backend, tilt):
     drawn = rasterize(one_splat(tilt), PINHOLE, EVERYTHING, backend=backend)
@@ -55,13 +65,13 @@ def test_slanted_disk_in_closed_form(backend, tilt):
     assert torch.allclose(drawn.logits[seen], alpha[seen][:, None] * torch.tensor([1.0, -2.0]), atol=5e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_normals_face_the_camera_from_either_side(backend):
     back, front = (rasterize(one_splat(0.3, flipped=f), PINHOLE, EVERYTHING, backend=backend).normal for f in (False, True))
     assert torch.allclose(back, front, atol=1e-6) and (back[12, 16, 2] < -0.9)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_culling_tells_the_sides_apart(backend):
     away, towards = (
         rasterize(one_splat(0.3, flipped=f), PINHOLE, backend=backend, cull_backfaces=True).alpha for f in (False, True)
@@ -69,14 +79,14 @@ def test_culling_tells_the_sides_apart(backend):
     assert away.max() == 0 and towards.max() > 0.7
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_nothing_seen_reads_as_documented(backend):
     drawn = rasterize(one_splat(depth=-2.0), PINHOLE, EVERYTHING, backend=backend)
     assert drawn.depth.isnan().all()
     assert all((getattr(drawn, name) == 0).all() for name in IMAGES if name != "depth")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_front_covers_back(backend):
     """Two large fronto-parallel disks, the nearer one given last: at the axis the sums have two terms."""
     pair = [one_splat(depth=z, opacity=o) for z, o in ((3.0, 0.9), (2.0, 0.6))]
@@ -89,7 +99,7 @@ def test_front_covers_back(backend):
     assert drawn.rgb[0, 0].tolist() == pytest.approx([0.6 * 0.2 + 0.36, 0.6 * 0.5, 0.6 * 0.9], abs=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_a_point_is_drawn_by_the_low_pass(backend):
     """A splat far thinner than a pixel: opacity exp(-|p - c|^2), the filter's standard deviation being 1 / sqrt(2) px."""
     point = one_splat(depth=2.0)
@@ -100,7 +110,7 @@ def test_a_point_is_drawn_by_the_low_pass(backend):
     assert torch.allclose(drawn, torch.where(expected >= 1 / 255, expected, 0.0), atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_alpha_is_capped(backend):
     assert rasterize(one_splat(opacity=1.0), AXIS, backend=backend).alpha.item() == pytest.approx(ALPHA_MAX, abs=1e-6)
 
