@@ -22,7 +22,7 @@ from fmgs_core.stream.source import open_source
 from fmgs_core.tracking.tracker import BodyTracker
 from fmgs_core.types import Frame
 
-RATES_HZ = (15, 30)
+RATES_HZ = (15.0, 30.0)
 SETTLING_S = 2.0
 """The first frames, on which the tracker looks for the person, do not count."""
 SNAPSHOTS_EVERY_S = 0.5
@@ -55,7 +55,7 @@ def latency_suite(
     yield from _stages(body, frames, config, reference, progress)
     for rate_hz in RATES_HZ:
         before_ms = _reference_ms(reference, config)
-        progress(f"{SUITE}: a live session at {rate_hz} Hz, {config.live_s:g} s")
+        progress(f"{SUITE}: a live session at {rate_hz:g} Hz, {config.live_s:g} s")
         run = live_run(body, frames, rate_hz, session)
         after_ms = _reference_ms(reference, config)
         reference_ms = None if before_ms is None or after_ms is None else (before_ms + after_ms) / 2

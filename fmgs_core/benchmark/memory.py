@@ -12,9 +12,8 @@ import torch
 from fmgs_core.benchmark.measurement import Better, Measurement, Progress
 from fmgs_core.benchmark.person import turning_person
 from fmgs_core.benchmark.settings import BenchmarkConfig
-from fmgs_core.benchmark.step import trainer_of
+from fmgs_core.benchmark.step import everything_learns, trainer_of
 from fmgs_core.body.default import default_body
-from fmgs_core.training.trainer import TrainerConfig
 
 WARM_UP = 100
 SAMPLES = 50
@@ -82,7 +81,7 @@ def _train(config: BenchmarkConfig, out: Connection) -> None:
     torch.set_num_threads(1)
     body = default_body()
     views = turning_person(body, config.keyframes, config.size_px, config.person_px)
-    trainer = trainer_of(body, views, TrainerConfig())
+    trainer = trainer_of(body, views, everything_learns())
     for _ in range(WARM_UP):
         trainer.step()
     every = max(1, config.iterations // SAMPLES)

@@ -51,9 +51,10 @@ class Record:
 
 def write_record(path: Path, record: Record) -> None:
     content = {"format": FORMAT, **asdict(record)}
+    text = json.dumps(content, indent=1, allow_nan=False, default=lambda better: better.value)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1, allow_nan=False, default=lambda better: better.value) + "\n", encoding="utf-8")
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def read_record(path: Path) -> Record:

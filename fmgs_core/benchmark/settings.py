@@ -20,8 +20,9 @@ class BenchmarkConfig:
     keyframes: int = 8
     """Views around the person that training goes over."""
     repeats: int = 30
+    """Turns of all candidates that count; the median of each is taken."""
     warm_up: int = 4
-    """Turns of all candidates before the clock counts."""
+    """Turns before them."""
     live_s: float = 20.0
     """Wall time of each live session of the suite latency, of which the first two seconds do not count."""
     iterations: int = 1000

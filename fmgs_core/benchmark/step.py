@@ -29,7 +29,7 @@ def step_suite(
     views = turning_person(body, config.keyframes, config.size_px, config.person_px)
     cycle = TrainerConfig().auxiliary_every
     for poses, refine in (("fixed", False), ("learned", True)):
-        usual = replace(_everything_learns(), backend=config.device, refine_pose=refine)
+        usual = replace(everything_learns(), backend=config.device, refine_pose=refine)
         plain = _trained_once(body, views, replace(usual, auxiliary_every=1_000_000_000))
         auxiliary = _trained_once(body, views, replace(usual, auxiliary_every=1))
         both = trainer_of(body, views, usual)
@@ -53,7 +53,7 @@ def trainer_of(body: BodyModel, views: Iterable[View], config: TrainerConfig) ->
     return trainer
 
 
-def _everything_learns() -> TrainerConfig:
+def everything_learns() -> TrainerConfig:
     """The default preset late in a stream, when no part waits for evidence any more."""
     return TrainerConfig(schedule=ScheduleConfig(geometry_after_keyframes=1, pose_after_keyframes=1))
 
@@ -76,4 +76,4 @@ def _parts(suite: str, poses: str, trainer: Trainer, steps: int) -> Iterator[Mea
     shown = {name: ms for name, ms in parts.items() if ms >= least}
     shown["rest"] = sum(parts.values()) - sum(shown.values())
     for name, ms in shown.items():
-        yield Measurement(suite, f"  part, poses {poses}: {name}", ms, "ms", Better.LOWER, None, None)
+        yield Measurement(suite, f"of a mean step, poses {poses}: {name}", ms, "ms", Better.LOWER, None, None)
