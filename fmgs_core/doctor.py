@@ -1,14 +1,17 @@
 """What of fmgs works on this machine, what does not, and what to type to change that. Facts first, then judgement."""
 
 import os
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
 from enum import Enum
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, files, version
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 PACKAGES = (
     *("torch", "numba", "numpy", "mediapipe", "gsplat", "onnxruntime", "onnxruntime-gpu", "tensorrt", "viser", "smplx"),
@@ -18,6 +21,8 @@ MEDIAPIPE_VERSION = "0.10.21"
 """The last one that carries its models."""
 GSPLAT_VERSION = "1.5.3"
 """Pinned because its interface moves."""
+GSPLAT_BUILD_TOOLS = ("nvcc", "ninja", "c++")
+"""What it compiles its CUDA code with at its first use; it asks for nvcc and ninja at every start."""
 PYTHONS = ((3, 10), (3, 12))
 """First and last for which MediaPipe 0.10.21 has wheels and this package is tested."""
 
@@ -53,6 +58,12 @@ class Machine:
     """Why torch cannot be imported; None where it can, or is not installed."""
     cuda_device: str | None
     """Name of the GPU that torch sees."""
+    torch_cuda: str | None
+    """Version of CUDA that torch was built with; None for a CPU build."""
+    gsplat_compiled: bool
+    """Whether the installed gsplat is one of its own wheels with compiled code."""
+    build_tools: dict[str, str]
+    """Of GSPLAT_BUILD_TOOLS those that are found: nvcc's CUDA version, the paths of the others."""
     nvidia_driver: bool
     libgl: bool
     """libGL and glib, which OpenCV's wheels with windows need from the system."""
@@ -62,13 +73,16 @@ class Machine:
 
 def inspect_machine() -> Machine:
     """Looks, and changes nothing. Takes about two seconds, which are torch's import."""
-    torch_error, cuda_device = _torch_and_cuda()
+    torch_error, cuda_device, torch_cuda = _torch_and_cuda()
     return Machine(
         python=sys.version_info[:2],
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         packages=_installed(),
         torch_error=torch_error,
         cuda_device=cuda_device,
+        torch_cuda=torch_cuda,
+        gsplat_compiled=_gsplat_compiled(),
+        build_tools=_build_tools(),
         nvidia_driver=Path("/proc/driver/nvidia/version").exists(),
         libgl=bool(find_library("GL") and find_library("glib-2.0")),
         ros_distro=os.environ.get("ROS_DISTRO", "unnamed") if find_spec("rclpy") else None,
@@ -98,7 +112,7 @@ def healthy(checks: list[Check]) -> bool:
 
 def rasterizer_check(machine: Machine) -> Check:
     """The backend that draws and trains here."""
-    if _cuda_works(machine) and machine.packages.get("gsplat") == GSPLAT_VERSION:
+    if _cuda_works(machine) and _gsplat_check(machine).status is Status.OK:
         return Check("rasterizer in use", Status.OK, f"cuda: gsplat on {machine.cuda_device}")
     if "numba" in machine.packages:
         return Check("rasterizer in use", Status.OK, f"cpu: numba on {machine.cores} cores")
@@ -123,14 +137,38 @@ def _installed() -> dict[str, str]:
     return found
 
 
-def _torch_and_cuda() -> tuple[str | None, str | None]:
+def _torch_and_cuda() -> tuple[str | None, str | None, str | None]:
     try:
         import torch
     except ModuleNotFoundError:
-        return None, None
+        return None, None, None
     except (ImportError, OSError) as error:
-        return str(error), None
-    return None, torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        return str(error), None, None
+    return None, torch.cuda.get_device_name() if torch.cuda.is_available() else None, torch.version.cuda
+
+
+def _gsplat_compiled() -> bool:
+    try:
+        return any(str(file).startswith("gsplat/csrc.") for file in files("gsplat") or ())
+    except PackageNotFoundError:
+        return False
+
+
+def _build_tools() -> dict[str, str]:
+    """Looked for where torch's extension builder looks."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    nvcc = which(f"{home}/bin/nvcc") if home else which("nvcc") or which("/usr/local/cuda/bin/nvcc")
+    found = {"nvcc": nvcc and _nvcc_version(nvcc), "ninja": which("ninja"), "c++": which(os.environ.get("CXX", "c++"))}
+    return {name: value for name, value in found.items() if value}
+
+
+def _nvcc_version(nvcc: str) -> str | None:
+    try:
+        text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"release (\d+\.\d+)", text)
+    return found and found[1]
 
 
 def _cuda_works(machine: Machine) -> bool:
@@ -199,12 +237,27 @@ def _cuda_check(machine: Machine) -> Check:
 def _gsplat_check(machine: Machine) -> Check:
     found, remedy = machine.packages.get("gsplat"), "pip install fmgs_ros[gpu]"
     if found is None:
-        return Check(
-            "gsplat", Status.MISSING, "CUDA rasterizer" + _only_with_gpu(machine), remedy if _cuda_works(machine) else ""
-        )
-    if found != GSPLAT_VERSION:
+        detail = "CUDA rasterizer" + _only_with_gpu(machine)
+        return Check("gsplat", Status.MISSING, detail, remedy if _cuda_works(machine) else "")
+    if found.split("+")[0] != GSPLAT_VERSION:  # its own wheels append torch's and CUDA's version: 1.5.3+pt24cu124
         return Check("gsplat", Status.PROBLEM, f"{found}; expected {GSPLAT_VERSION}", remedy)
-    return Check("gsplat", Status.OK, found + ("" if _cuda_works(machine) else "; unused without a GPU"))
+    if not _cuda_works(machine):
+        return Check("gsplat", Status.OK, f"{found}; unused without a GPU")
+    if machine.gsplat_compiled:
+        return Check("gsplat", Status.OK, f"{found}, compiled in its wheel")
+    return _gsplat_build_check(machine, found, machine.build_tools.get("nvcc", ""))
+
+
+def _gsplat_build_check(machine: Machine, found: str, nvcc: str) -> Check:
+    """Of a gsplat that has to compile its CUDA code here."""
+    toolkit = f"install the CUDA toolkit {machine.torch_cuda} and set CUDA_HOME"
+    if missing := [name for name in GSPLAT_BUILD_TOOLS if name not in machine.build_tools]:
+        remedies = {"nvcc": toolkit, "ninja": "pip install ninja, into an activated environment", "c++": "apt install g++"}
+        detail = f"{found} cannot be compiled without {' and '.join(missing)}"
+        return Check("gsplat", Status.PROBLEM, detail, "; ".join(remedies[name] for name in missing))
+    if nvcc.split(".")[0] != str(machine.torch_cuda).split(".")[0]:
+        return Check("gsplat", Status.PROBLEM, f"{found}: nvcc is of CUDA {nvcc}, torch of {machine.torch_cuda}", toolkit)
+    return Check("gsplat", Status.OK, f"{found}, compiled by nvcc {nvcc} at its first use, for minutes")
 
 
 def _only_with_gpu(machine: Machine) -> str:

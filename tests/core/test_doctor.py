@@ -18,6 +18,9 @@ LAPTOP = Machine(
     },
     torch_error=None,
     cuda_device=None,
+    torch_cuda=None,
+    gsplat_compiled=False,
+    build_tools={},
     nvidia_driver=False,
     libgl=True,
     ros_distro=None,
@@ -27,6 +30,8 @@ WORKSTATION = replace(
     packages=LAPTOP.packages
     | {"gsplat": "1.5.3", "onnxruntime-gpu": "1.22.0", "tensorrt": "10.9", "viser": "1.1.1", "smplx": "0.1.28"},
     cuda_device="NVIDIA RTX 4090",
+    torch_cuda="12.8",
+    build_tools={"nvcc": "12.6", "ninja": "/usr/bin/ninja", "c++": "/usr/bin/c++"},
     nvidia_driver=True,
     ros_distro="jazzy",
 )
@@ -72,6 +77,17 @@ def test_a_full_workstation_needs_nothing():
         ),
         (replace(LAPTOP, nvidia_driver=True), "CUDA", "sees no GPU", "pip install --force-reinstall torch"),
         (installed(WORKSTATION, gsplat="1.4.0"), "gsplat", "expected 1.5.3", "pip install fmgs_ros[gpu]"),
+        (
+            replace(WORKSTATION, build_tools={"ninja": "x", "c++": "x"}),
+            "gsplat's CUDA code",
+            "without nvcc",
+            "CUDA toolkit 12.8",
+        ),
+        (replace(WORKSTATION, build_tools={"nvcc": "12.8"}), "gsplat", "ninja and c++", "; apt install g++"),
+        (
+            replace(WORKSTATION, build_tools=WORKSTATION.build_tools | {"nvcc": "13.0"}),
+            *("gsplat", "nvcc is of CUDA 13.0, torch of 12.8", "install the CUDA toolkit 12.8"),
+        ),
         (installed(WORKSTATION, onnxruntime="1.31.1"), "onnxruntime", "overwrite", "&& pip install onnxruntime-gpu"),
         (
             installed(LAPTOP, onnxruntime="1.31.1", onnxruntime_gpu="1.22.0"),
@@ -104,6 +120,14 @@ def test_a_gpu_without_gsplat_draws_on_the_cpu_and_says_what_to_install():
     assert check(machine, "rasterizer in use").detail.startswith("cpu")
     assert check(machine, "gsplat").remedy == "pip install fmgs_ros[gpu]"
     assert check(LAPTOP, "gsplat").remedy == "", "nothing to install without a GPU"
+
+
+def test_gsplat_that_cannot_be_compiled_is_not_used_unless_its_wheel_was():
+    machine = replace(WORKSTATION, build_tools={})
+    assert check(machine, "rasterizer in use").detail.startswith("cpu")
+    compiled = installed(replace(machine, gsplat_compiled=True), gsplat="1.5.3+pt24cu124")
+    assert check(compiled, "gsplat").detail == "1.5.3+pt24cu124, compiled in its wheel"
+    assert check(compiled, "rasterizer in use").detail.startswith("cuda")
 
 
 def test_whatever_is_a_problem_has_a_remedy():
