@@ -1,7 +1,7 @@
 """The body model as data: a rest mesh, its shape and expression directions, its joints and its skinning weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -137,51 +137,7 @@ class BodyModel:
         B, E = self.shapedirs.shape[2], self.exprdirs.shape[2]
         return BodyState(np.zeros(B), np.zeros((self.num_joints, 3)), np.zeros(3), np.zeros(E))
 
-    def subdivided(self) -> "BodyModel":
-        """One midpoint subdivision: four faces for each, the first V vertices unchanged.
-
-        Face 4 f + k is child k of face f: corners 0, 1, 2, then the middle. J_regressor gets zero columns for the new vertices,
-        so the joints stay exactly where they were.
-        """
-        faces, edges = _midpoint_faces(self.faces, self.num_vertices)
-        uv, uv_faces = self.uv, self.uv_faces
-        if uv is not None and uv_faces is not None:
-            uv_faces, uv_edges = _midpoint_faces(uv_faces, len(uv))
-            uv = _with_midpoints(uv, uv_edges)
-        return replace(
-            self,
-            v_template=_with_midpoints(self.v_template, edges),
-            shapedirs=_with_midpoints(self.shapedirs, edges),
-            exprdirs=_with_midpoints(self.exprdirs, edges),
-            skin_weights=_with_midpoints(self.skin_weights, edges),
-            posedirs=None if self.posedirs is None else _posedirs_with_midpoints(self.posedirs, edges),
-            J_regressor=scipy.sparse.hstack([self.J_regressor, scipy.sparse.csr_matrix((self.num_joints, len(edges)))]),
-            faces=faces,
-            face_part=np.repeat(self.face_part, 4),
-            uv=uv,
-            uv_faces=uv_faces,
-        )
-
 
 def _check_range(name: str, indices: np.ndarray, count: int) -> None:
     if indices.size and (indices.min() < 0 or indices.max() >= count):
         raise ValueError(f"BodyModel.{name}: expected indices in [0, {count}), got {indices.min()} to {indices.max()}")
-
-
-def _midpoint_faces(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> tuple[Int[np.ndarray, "F4 3"], Int[np.ndarray, "E 2"]]:
-    """Children of each face, and the edges whose midpoints are vertices num_vertices, num_vertices + 1, ..."""
-    sides = np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1), -1)
-    edges, inverse = np.unique(sides.reshape(-1, 2), axis=0, return_inverse=True)
-    a, b, c = faces.T
-    ab, bc, ca = (num_vertices + inverse.reshape(-1, 3)).T
-    children = np.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], 1)
-    return children.reshape(-1, 3), edges
-
-
-def _with_midpoints(values: np.ndarray, edges: Int[np.ndarray, "E 2"]) -> np.ndarray:
-    return np.concatenate([values, 0.5 * (values[edges[:, 0]] + values[edges[:, 1]])])
-
-
-def _posedirs_with_midpoints(posedirs: np.ndarray, edges: Int[np.ndarray, "E 2"]) -> np.ndarray:
-    by_vertex = posedirs.reshape(len(posedirs), -1, 3).transpose(1, 0, 2)
-    return _with_midpoints(by_vertex, edges).transpose(1, 0, 2).reshape(len(posedirs), -1)

@@ -1,4 +1,4 @@
-"""Properties and behaviour of the body as data: the default body, its subdivision, and what is refused."""
+"""Properties and behaviour of the body as data: the default body, and what is refused."""
 
 import hashlib
 import json
@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
-import scipy.sparse.csgraph
 
 from fmgs_core.body.default import default_body
 from fmgs_core.body.skinning import posed_vertices
 from fmgs_core.body.template import BodyModel
-from fmgs_core.types import BodyState
 
 
 @pytest.fixture(scope="module")
@@ -22,31 +20,9 @@ def body() -> BodyModel:
     return default_body()
 
 
-@pytest.fixture(scope="module")
-def subdivided(body: BodyModel) -> BodyModel:
-    return body.subdivided()
-
-
 def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sides = np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1)
     return np.unique(sides, axis=0, return_counts=True)
-
-
-def _euler_characteristic(faces: np.ndarray) -> int:
-    return len(np.unique(faces)) - len(_edges(faces)[0]) + len(faces)
-
-
-def _areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = (vertices.astype(np.float64)[faces[:, k]] for k in range(3))
-    return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
-
-
-def _uv_islands(body: BodyModel) -> int:
-    assert body.uv is not None and body.uv_faces is not None
-    rows, columns = body.uv_faces.ravel(), np.roll(body.uv_faces, -1, 1).ravel()
-    graph = scipy.sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(body.uv),) * 2)
-    labels = scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
-    return len(np.unique(labels[np.unique(body.uv_faces)]))
 
 
 def test_default_body_is_the_file_the_sequences_were_made_with(shared):
@@ -92,53 +68,6 @@ def test_cavities_carry_no_gaussian_and_everything_else_does(body: BodyModel):
     assert len(body.kept_faces) == body.num_faces - 1244 - 1172
     kept_parts = {body.part_names[p] for p in np.unique(body.face_part[body.kept_faces])}
     assert kept_parts == set(body.part_names) - {"background", "mouth_interior", "eye_sockets"}
-
-
-def test_subdivision_keeps_topology_area_and_parts(body: BodyModel, subdivided: BodyModel):
-    assert subdivided.num_faces == 4 * body.num_faces
-    assert subdivided.num_vertices == body.num_vertices + len(_edges(body.faces)[0])
-    assert _euler_characteristic(subdivided.faces) == _euler_characteristic(body.faces) == 8, "four closed shells"
-    parent = _areas(body.v_template, body.faces)
-    child = _areas(subdivided.v_template, subdivided.faces).reshape(-1, 4)
-    # float32 vertices on edges of a millimetre: each child has a quarter of its parent
-    np.testing.assert_allclose(child, np.repeat(parent[:, None] / 4, 4, 1), rtol=2e-3, atol=1e-10)
-    np.testing.assert_array_equal(subdivided.face_part.reshape(-1, 4), np.repeat(body.face_part[:, None], 4, 1))
-
-
-def test_subdivision_keeps_orientation(body: BodyModel, subdivided: BodyModel):
-    volume = [np.linalg.det(b.v_template[b.faces].astype(np.float64)).sum() for b in (body, subdivided)]
-    assert volume[1] == pytest.approx(volume[0], rel=1e-5)
-
-
-def test_subdivided_weights_sum_to_one_and_joints_stay(body: BodyModel, subdivided: BodyModel):
-    np.testing.assert_allclose(subdivided.skin_weights.sum(1), 1, atol=1e-6)
-    np.testing.assert_array_equal(subdivided.J_regressor @ subdivided.v_template, body.J_regressor @ body.v_template)
-
-
-def test_subdivided_vertices_pose_as_the_original_ones(body: BodyModel, subdivided: BodyModel):
-    rng = np.random.default_rng(1)
-    state = BodyState(rng.normal(size=16), rng.normal(0, 0.3, (55, 3)), rng.normal(size=3), rng.uniform(0, 1, 52))
-    original, finer = posed_vertices(body, state), posed_vertices(subdivided, state)
-    # the matrix product may sum in another order for another number of rows
-    np.testing.assert_allclose(finer[: body.num_vertices], original, atol=2e-6)
-
-
-def test_subdivision_splits_uv_on_its_own_edges(body: BodyModel, subdivided: BodyModel):
-    assert body.uv is not None and subdivided.uv is not None
-    assert body.uv_faces is not None and subdivided.uv_faces is not None
-    parent = body.uv[body.uv_faces].mean(1)
-    middle_child = subdivided.uv[subdivided.uv_faces[3::4]].mean(1)
-    np.testing.assert_allclose(middle_child, parent, atol=1e-6)
-    assert _uv_islands(subdivided) == _uv_islands(body), "no seam was welded"
-
-
-def test_subdivision_carries_pose_correctives():
-    triangle = _triangle(posedirs=np.arange(9 * 9, dtype=np.float32).reshape(9, 9))
-    finer = triangle.subdivided().posedirs
-    assert finer is not None and triangle.posedirs is not None
-    by_vertex = finer.reshape(9, 6, 3)
-    np.testing.assert_array_equal(by_vertex[:, :3], triangle.posedirs.reshape(9, 3, 3))
-    np.testing.assert_array_equal(by_vertex[:, 3], by_vertex[:, [0, 1]].mean(1))
 
 
 def _triangle(**changes) -> BodyModel:

@@ -7,6 +7,7 @@ import pytest
 
 from fmgs_core.body.drawing import draw_mesh
 from fmgs_core.body.skinning import posed_joints, posed_vertices, vertex_normals
+from fmgs_core.body.subdivision import subdivided
 from fmgs_core.tracking import BodyTracker, TrackerConfig
 from fmgs_core.tracking.contours import contour_points, paired, resampled
 from fmgs_core.tracking.inflation import FAST_FRAMES, InflationField
@@ -73,7 +74,7 @@ def test_body_with_another_vertex_order_is_refused():
     )
     with pytest.raises(ValueError, match="expected the default body or SMPL-X"):
         landmark_table(shuffled, NUM_BETAS)
-    assert len(landmark_table(BODY.subdivided(), NUM_BETAS).detected) == 25
+    assert len(landmark_table(subdivided(BODY, 30_000), NUM_BETAS).detected) == 25
 
 
 def test_contour_of_a_disc_has_subpixel_places_and_outward_normals():
