@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from fmgs_core.avatar.model import Avatar
+from fmgs_core.benchmark.device import finished
 from fmgs_core.benchmark.measurement import Better, Measurement, Progress, speeds
 from fmgs_core.benchmark.person import View, turning_person
 from fmgs_core.benchmark.profiling import profiled_ms
@@ -12,7 +13,9 @@ from fmgs_core.body.template import BodyModel
 from fmgs_core.training.schedule import ScheduleConfig
 from fmgs_core.training.trainer import Trainer, TrainerConfig
 
-TOLERANCE = 0.2
+TOLERANCE = 0.25
+"""On two shared cores a plain step was 5.4 to 5.5 of the peer's jobs while they were quiet and 3.6 to 4.5 beside one or two
+busy processes, which cost the peer's vector code more: against a quiet baseline a busy machine hides, and does not accuse."""
 SHARE_SHOWN = 0.01  # parts that take less of a step than this are summed up as "rest"
 
 
@@ -34,11 +37,12 @@ def step_suite(
         auxiliary = _trained_once(body, views, replace(usual, auxiliary_every=1))
         both = trainer_of(body, views, usual)
         progress(f"{suite}: {config.repeats + config.warm_up} rounds of {2 + cycle} steps, poses {poses}")
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             f"plain step, poses {poses}": plain.step,
             f"auxiliary step, poses {poses}": auxiliary.step,
             f"mean step of {cycle}, poses {poses}": lambda trainer=both: [trainer.step() for _ in range(cycle)],
         }
+        calls = {name: finished(call, config.device) for name, call in calls.items()}
         for row in speeds(suite, calls, reference, config.repeats, config.warm_up, TOLERANCE):
             yield _of_one(row, cycle) if row.name.startswith("mean") else row
         progress(f"{suite}: parts of a step, poses {poses}")
@@ -47,7 +51,7 @@ def step_suite(
 
 def trainer_of(body: BodyModel, views: Iterable[View], config: TrainerConfig) -> Trainer:
     """One that has seen the views and taken no step."""
-    trainer = Trainer(Avatar(body), config)
+    trainer = Trainer(Avatar(body, device=config.device), config)
     for view in views:
         trainer.add(view.frame, view.maps, view.state)
     return trainer

@@ -16,6 +16,7 @@ from fmgs_core.benchmark.viewer import Viewer
 from fmgs_core.body.default import default_body
 from fmgs_core.config import SessionConfig
 from fmgs_core.session.events import SnapshotTaken
+from fmgs_core.session.warmup import warm_up
 from fmgs_core.stream.source import Clock
 from fmgs_core.tracking.tracker import TrackedBody, TrackingStatus
 from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, Camera, Frame
@@ -131,7 +132,9 @@ def test_what_breaks_the_viewer_is_raised_where_it_is_closed():
 def test_a_live_session_with_everything_beside_it_gives_views():
     """With the real prior and tracker; how fast they are is the machine's affair, that they come is not."""
     frames = recorded_frames(BenchmarkConfig(sample=REPOSITORY / "samples" / "dressed_a"))[:40]
-    run = live_run(BODY, frames, 15.0, SessionConfig(budget_s=6.0, save_every_s=0.5))
+    config = SessionConfig(budget_s=6.0, save_every_s=0.5)
+    warm_up(BODY, config, lambda event: None)  # compiling kernels may take longer than the session
+    run = live_run(BODY, frames, 15.0, config)
     assert run.ages_s and min(run.ages_s) > 0
     assert run.iterations_per_s > 0 and run.frames > 0 and run.dropped >= 0
 

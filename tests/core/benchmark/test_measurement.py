@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fmgs_core.benchmark.measurement import Better, Measurement, interleaved_ms, speeds
+from fmgs_core.benchmark.measurement import Better, Measurement, interleaved_ms, speed, speeds
 
 
 class Work:
@@ -42,6 +42,10 @@ def test_ratios_are_taken_to_the_peers_job_which_is_no_row_itself():
     assert [(row.name, row.unit, row.better) for row in rows] == [("a", "ms", Better.LOWER)]
     assert work.log == ["peer", "peer"]
     assert rows[0].ratio is not None and rows[0].figure == rows[0].ratio
+
+
+def test_a_ratio_is_how_many_of_the_peers_jobs_it_takes():
+    assert speed("s", "n", 8.0, 2.0, 0.1).ratio == 4.0
 
 
 def test_without_a_peer_there_is_a_value_and_no_ratio():
