@@ -1,24 +1,36 @@
-"""The rasterizer on a CPU: numba kernels joined to torch autograd. Meaning and limits are those of `rasterize`."""
+"""The rasterizer on a CPU: numba kernels joined to torch autograd. Meaning and limits are those of `rasterize`.
 
+Every pair of tile and splat has a row of its own for what the backward pass sums over pixels. Threads take tiles as they come
+and never write to the same place, and each splat's pairs are added in one order: results do not depend on the threads.
+"""
+
+import threading
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
-from numba import prange
+from jaxtyping import Float32, Float64, Int32
+from numba import get_num_threads, prange
+from torch import Tensor
 
-from fmgs_core.raster.compositing import SUMS, backward_tile, backward_tile_features, forward_tile, unfold_sums
-from fmgs_core.raster.images import read_tile_gradients, write_tile
-from fmgs_core.raster.kernel import kernel, parallel_kernel
-from fmgs_core.raster.projection import COLUMNS, Z, as_array, project
+from fmgs_core.raster.compositing import (
+    BLOCKS,
+    SUMS,
+    backward_tile,
+    backward_tile_features,
+    forward_tile,
+    last_contributors,
+    unfold_sums,
+)
+from fmgs_core.raster.images import padded, read_tile_gradients, write_tile
+from fmgs_core.raster.kernel import parallel_kernel
+from fmgs_core.raster.projection import COLUMNS, NX, Z, project, project_backward, view_of
+from fmgs_core.raster.simd import take_next
 from fmgs_core.raster.tiles import TILE, Tiling, tile_splats
 from fmgs_core.types import Camera, Channel, Rendering, Splats
 
 _PIXELS = TILE * TILE
-
-# Every worker has gradient buffers of its own, as many floats per splat as it has features plus 16, that are summed in a
-# fixed order: with more of them the sum costs more than the tiles.
-_MAX_WORKERS = 16
+_BATCH = 64
 
 
 def rasterize_cpu(splats: Splats, camera: Camera, channels: frozenset[Channel], cull_backfaces: bool) -> Rendering:
@@ -32,183 +44,260 @@ def rasterize_cpu(splats: Splats, camera: Camera, channels: frozenset[Channel], 
     absent = splats.means.new_zeros((len(splats.means), 0))
     colors = splats.colors if Channel.RGB in channels else absent
     logits = splats.logits if Channel.LOGITS in channels and splats.logits is not None else absent
-    rows, normals, bounds = project(splats, camera, colors, logits, cull_backfaces)
-    normals = normals if Channel.NORMAL in channels else absent
-    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (rows, colors, normals, logits))
-    size, with_depth = (camera.height, camera.width), Channel.DEPTH in channels
-    alpha, *rest = _Composite.apply(rows, colors, normals, logits, bounds, size, with_depth, differentiable)
+    screen = _on_screen(splats, camera, colors, logits, channels, cull_backfaces)
+    rows = _Rows.apply(splats.means, splats.quats, splats.scales, splats.opacities, screen)
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (rows, colors, logits))
+    alpha, *rest = _Composite.apply(rows, colors, logits, screen, differentiable)
     return Rendering(alpha, **dict(zip(("rgb", "depth", "normal", "logits"), rest, strict=True)))
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """What the backward pass needs of the forward pass."""
+class _Screen:
+    """Splats as one camera sees them."""
 
+    view: Float64[np.ndarray, "20"]
+    size: tuple[int, int]
+    """Height and width of the picture [px]."""
+    widths: tuple[int, int, int, int]
+    """Channels of colours, normals, logits and depth that are drawn."""
+    rows: Float32[np.ndarray, "N 16"]
+    """As projection.py says. Rows of splats that are not seen are arbitrary; so are their features."""
+    bounds: Int32[np.ndarray, "N 4"]
+    features: Float32[np.ndarray, "N F"]
     tiling: Tiling
-    rows: np.ndarray  # (V, 16) screen-space rows, sorted
-    bounds: np.ndarray  # (V, 4) sorted
-    size: tuple[int, int]  # height, width
-    needed: np.ndarray  # (tiles,) end of the members that contributed
-    transmittance: np.ndarray  # (tiles, 256)
-    last: np.ndarray  # (tiles, 256)
-    normal_length: np.ndarray  # (h, w)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What the backward pass needs of the forward pass, by occupied tile, and per pixel of it."""
+
+    needed: Int32[np.ndarray, " occupied"]
+    """End of the members that contributed."""
+    transmittance: Float32[np.ndarray, "occupied 256"]
+    last: Float32[np.ndarray, "occupied 256"]
+    inverse_length: Float32[np.ndarray, "occupied 256"]
+    """Of the blended normal; empty when normals are not drawn."""
+
+
+def _on_screen(splats, camera, colors, logits, channels, cull_backfaces) -> _Screen:
+    n, view = len(splats.means), view_of(camera)
+    widths = (colors.shape[1], 3 * (Channel.NORMAL in channels), logits.shape[1], int(Channel.DEPTH in channels))
+    rows, bounds = np.empty((n, COLUMNS), np.float32), np.empty((n, 4), np.int32)
+    features = np.empty((n, sum(-(-w // 4) * 4 for w in widths[:3])), np.float32)
+    project(
+        _array(splats.means), _array(splats.quats), _array(splats.scales), _array(splats.opacities), _array(colors),
+        _array(logits), view, cull_backfaces, widths[1] > 0, get_num_threads(), _counter(), rows, bounds, features,
+    )  # fmt: skip
+    tiling = tile_splats(bounds, rows[:, Z], camera.width, camera.height)
+    return _Screen(view, (camera.height, camera.width), widths, rows, bounds, features, tiling)
+
+
+class _Rows(torch.autograd.Function):
+    """Joins the splats to their screen-space rows, which are worked out before."""
+
+    @staticmethod
+    def forward(ctx, means, quats, scales, opacities, screen):
+        ctx.save_for_backward(means, quats, scales, opacities)
+        ctx.screen = screen
+        return torch.from_numpy(screen.rows)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_rows):
+        splats, screen = [_array(t) for t in ctx.saved_tensors], ctx.screen
+        grads = [np.zeros_like(a) for a in splats]
+        project_backward(*splats, screen.view, screen.tiling.seen, get_num_threads(), _counter(), _array(grad_rows), *grads)
+        return *map(torch.from_numpy, grads), None
 
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows, colors, normals, logits, bounds, size, with_depth, differentiable):
+    def forward(ctx, rows, colors, logits, screen, differentiable):
         ctx.set_materialize_grads(False)
-        features = [as_array(t) for t in (colors, normals, logits)]
-        images, drawn = _draw(as_array(rows), as_array(bounds), features, size, with_depth)
-        alpha, rgb, normal, logits_image, depth = (torch.from_numpy(image) if image.size else None for image in images)
+        images, drawn = _draw(screen)
+        alpha, rgb, depth, normal, logits_image = (torch.from_numpy(image) if image.size else None for image in images)
         if differentiable:
-            ctx.drawn = drawn
-            ctx.save_for_backward(colors, normals, logits, depth, normal)
+            ctx.screen, ctx.drawn, ctx.shapes = screen, drawn, (colors.shape, logits.shape)
+            ctx.save_for_backward(depth, normal)
         return alpha, rgb, depth, normal, logits_image
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits):
-        colors, normals, logits, depth, normal = ctx.saved_tensors
         # needs_input_grad knows which inputs may need a gradient, not which this call of autograd.grad asks for; the engine
         # does, for inner nodes (torch.autograd.graph uses the same function), and the projection is one.
         geometry = ctx.needs_input_grad[0] and torch._C._will_engine_execute_node(ctx.next_functions[0][0])
-        grads = [None if g is None else as_array(g) for g in (grad_rgb, grad_normal, grad_logits, grad_depth)]
-        features = [as_array(t if g is not None else t[:, :0]) for t, g in zip((colors, normals, logits), grads, strict=False)]
-        saved = [_EMPTY if t is None else as_array(t) for t in (depth, normal)]
-        grad_inputs = _draw_backward(ctx.drawn, features, grad_alpha, grads, saved, geometry)
-        wanted = zip(grad_inputs, ctx.needs_input_grad, strict=False)
-        return *(torch.from_numpy(g) if need and g.size else None for g, need in wanted), None, None, None, None
+        grads = [
+            _EMPTY if g is None else _array(g).reshape(-1) for g in (grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits)
+        ]
+        saved = [_EMPTY if t is None else _array(t).reshape(-1) for t in ctx.saved_tensors]
+        found = _draw_backward(ctx.screen, ctx.drawn, grads, saved, geometry, ctx.shapes)
+        wanted = zip(found, ctx.needs_input_grad, strict=False)
+        return *(torch.from_numpy(g) if need and g.size else None for g, need in wanted), None, None
 
 
-_EMPTY = np.zeros((1, 1, 1), np.float32)
+_EMPTY = np.zeros(0, np.float32)
 
 
-def _draw(rows, bounds, features, size, with_depth):
-    """Pictures of alpha, colours, normals, logits and depth (those not asked for are empty), and the state to go back."""
-    height, width = size
-    tiling = tile_splats(bounds, rows[:, Z].copy(), width, height, min(numba.get_num_threads(), _MAX_WORKERS))
-    tiles, widths = len(tiling.starts) - 1, (*(f.shape[1] for f in features), int(with_depth))
-    alpha, rgb, normal, logits = (np.zeros(shape, np.float32) for shape in (size, *((*size, w) for w in widths[:3])))
-    depth = np.full(size if with_depth else (0, 0), np.nan, np.float32)
-    blendable = _sorted_features(tiling.order, features[0], features[1], features[2], widths)
-    drawn = _Drawn(
-        tiling, rows[tiling.order], bounds[tiling.order], size, np.zeros(tiles, np.int32),
-        np.empty((tiles, _PIXELS), np.float32), np.empty((tiles, _PIXELS), np.float32),
-        np.empty(size if widths[1] else (0, 0), np.float32),
-    )  # fmt: skip
+def _draw(screen: _Screen) -> tuple[list[np.ndarray], _Drawn]:
+    """Pictures of alpha, colours, depth, normals and logits (those not asked for are empty), and the state to go back."""
+    (n_rgb, n_normal, n_logits, n_depth), size, tiling = screen.widths, screen.size, screen.tiling
+    alpha, rgb, normal, logits = (np.zeros((*size, *w), np.float32) for w in ((), (n_rgb,), (n_normal,), (n_logits,)))
+    depth = np.full(size if n_depth else (0, 0), np.nan, np.float32)
+    occupied = len(tiling.occupied)
+    transmittance, last, inverse_length = (_aligned(occupied, count * _PIXELS) for count in (1, 1, int(n_normal > 0)))
+    drawn = _Drawn(np.empty(occupied, np.int32), transmittance, last, inverse_length)
+    scratch = _scratch.rows("blended", get_num_threads(), (screen.features.shape[1] + 1) * _PIXELS)
     _forward(
-        drawn.rows, drawn.bounds, blendable, tiling.members, tiling.starts,
-        tiling.worklist, tiling.shares, tiling.columns, widths, _scratch(tiling, sum(widths)), drawn.needed,
-        drawn.transmittance, drawn.last, alpha, rgb, depth, normal, logits, drawn.normal_length,
+        screen.rows, screen.bounds, screen.features, tiling.members, tiling.starts, tiling.occupied, tiling.columns, size,
+        screen.widths, _counter(), scratch, drawn.needed, transmittance, last, inverse_length,
+        alpha.reshape(-1), rgb.reshape(-1), depth.reshape(-1), normal.reshape(-1), logits.reshape(-1),
     )  # fmt: skip
-    return (alpha, rgb, normal, logits, depth), drawn
+    return [alpha, rgb, depth, normal, logits], drawn
 
 
-def _draw_backward(drawn, features, grad_alpha, grads, saved, geometry):
-    """Gradients of the screen-space rows, colours, normals and logits; empty for those that have none."""
-    tiling, count = drawn.tiling, len(features[0])
-    present = [g is not None for g in grads]
-    widths = (*(f.shape[1] for f in features), int(present[3]))
-    blendable = _sorted_features(tiling.order, features[0], features[1], features[2], widths)
-    workers, visible, floats = len(tiling.shares) - 1, len(tiling.order), sum(widths[:3])
-    row_sums = np.zeros((workers, visible if geometry else 0, SUMS), np.float32)
-    feature_sums = np.zeros((workers, visible, floats), np.float32)
-    rgb, normal, logits = (_EMPTY if g is None else g for g in grads[:3])
-    depth = np.zeros((1, 1), np.float32) if grads[3] is None else grads[3]
-    alpha = np.zeros((1, 1), np.float32) if grad_alpha is None else as_array(grad_alpha)
+def _draw_backward(screen, drawn, grads, saved, geometry, shapes) -> list[np.ndarray]:
+    """Gradients of the screen-space rows, colours and logits; empty for those that have none."""
+    tiling, features = screen.tiling, screen.features
+    widths = tuple(w if len(g) else 0 for w, g in zip(screen.widths, (grads[1], grads[3], grads[4], grads[2]), strict=True))
+    if widths[:3] != screen.widths[:3]:
+        features = _some_features(features, screen.widths, widths)
+    F = features.shape[1]
+    sums = _scratch.rows("sums", len(tiling.members), (SUMS if geometry else 0) + F)
+    scratch = _scratch.rows("gradients", get_num_threads(), (F + 5) * _PIXELS)
     _backward(
-        drawn.rows, drawn.bounds, blendable, tiling.members, tiling.starts,
-        tiling.worklist, tiling.shares, tiling.columns, widths, geometry, _scratch(tiling, sum(widths) + 3), drawn.needed,
-        drawn.transmittance, drawn.last, drawn.size, grad_alpha is not None, alpha, rgb, depth, normal, logits,
-        saved[0].reshape(saved[0].shape[:2]), saved[1], drawn.normal_length, row_sums, feature_sums,
+        screen.rows, screen.bounds, features, tiling.members, tiling.starts, tiling.occupied, tiling.columns, screen.size,
+        widths, geometry, _counter(), scratch, drawn.needed, drawn.transmittance, drawn.last, drawn.inverse_length,
+        *grads, *saved, sums,
     )  # fmt: skip
-    grad_inputs = [np.zeros((count, w), np.float32) for w in (COLUMNS if geometry else 0, *widths[:3])]
-    _sum_workers(drawn.rows, tiling.order, row_sums, feature_sums, *grad_inputs)
-    return grad_inputs
+    found = [
+        np.empty_like(screen.rows) if geometry else _EMPTY,
+        np.zeros(shapes[0] if widths[0] else 0, np.float32).reshape(-1, max(widths[0], 1)),
+        np.zeros(shapes[1] if widths[2] else 0, np.float32).reshape(-1, max(widths[2], 1)),
+    ]
+    _sum_pairs(
+        screen.rows, tiling.seen, tiling.pair_starts, tiling.pairs, sums, geometry, widths, get_num_threads(), _counter(),
+        found[0].reshape(-1, COLUMNS), found[1], found[2],
+    )  # fmt: skip
+    return found
 
 
-def _scratch(tiling: Tiling, quantities: int) -> np.ndarray:
-    """Per worker `quantities` tile buffers, aligned as torch does: a row that straddles cache lines costs twice."""
-    workers = len(tiling.shares) - 1
-    return torch.empty((workers, max(quantities, 1) * _PIXELS), dtype=torch.float32).numpy()
+def _some_features(features, widths, kept) -> np.ndarray:
+    """Those columns of the padded features whose gradient is asked for."""
+    ends = np.cumsum([-(-w // 4) * 4 for w in widths[:3]])
+    parts = [features[:, end - -(-w // 4) * 4 : end] for end, w, k in zip(ends, widths, kept, strict=False) if k]
+    return np.concatenate([features[:, :0], *parts], 1)
 
 
-@kernel
-def _sorted_features(order, colors, normals, logits, widths):
-    """Colours, normals and logits of the visible splats, side by side."""
-    n_rgb, n_normal, n_logits, _ = widths
-    result = np.empty((len(order), n_rgb + n_normal + n_logits), np.float32)
-    for k in range(len(order)):
-        i = order[k]
-        for c in range(n_rgb):
-            result[k, c] = colors[i, c]
-        for c in range(n_normal):
-            result[k, n_rgb + c] = normals[i, c]
-        for c in range(n_logits):
-            result[k, n_rgb + n_normal + c] = logits[i, c]
-    return result
+def _array(tensor: Tensor) -> np.ndarray:
+    """The tensor's values, C-contiguous; a view where it already is."""
+    return tensor.detach().contiguous().numpy()
+
+
+def _counter() -> np.ndarray:
+    """What threads take their work from."""
+    return np.zeros(1, np.int64)
+
+
+def _aligned(rows: int, columns: int) -> np.ndarray:
+    """Unset, aligned as torch does: a SIMD row that straddles cache lines costs twice."""
+    return torch.empty((rows, columns), dtype=torch.float32).numpy()
+
+
+class _Scratch(threading.local):
+    """Memory that is used within one call and kept for the next of the same thread: fresh pages cost more than the work."""
+
+    def __init__(self):
+        self.buffers: dict[str, np.ndarray] = {}
+
+    def rows(self, name: str, rows: int, columns: int) -> np.ndarray:
+        """Unset rows of floats, each row aligned when the columns are a multiple of sixteen."""
+        size = rows * columns
+        if name not in self.buffers or self.buffers[name].size < size:
+            self.buffers[name] = _aligned(1, size)[0]
+        return self.buffers[name][:size].reshape(rows, columns)
+
+
+_scratch = _Scratch()
 
 
 @parallel_kernel
 def _forward(
-    rows, bounds, features, members, starts, worklist, shares, columns,
-    widths, scratch, needed, transmittance, last, alpha, rgb, depth, normal, logits, normal_length,
+    rows, bounds, features, members, starts, occupied, columns, size, widths, counter, scratch,
+    needed, transmittance, last, inverse_length, alpha, rgb, depth, normal, logits,
 ):  # fmt: skip
-    for worker in prange(len(shares) - 1):
-        for tile in worklist[shares[worker] : shares[worker + 1]]:
+    for worker in prange(len(scratch)):
+        k = take_next(counter)
+        while k < len(occupied):
+            tile = occupied[k]
             x0, y0 = tile % columns * TILE, tile // columns * TILE
-            needed[tile] = forward_tile(
+            needed[k] = forward_tile(
                 rows, bounds, features, members, starts[tile], starts[tile + 1], x0, y0, widths[3] > 0,
-                transmittance[tile], last[tile], scratch[worker],
+                transmittance[k], last[k], scratch[worker],
             )  # fmt: skip
-            write_tile(x0, y0, transmittance[tile], scratch[worker], widths, alpha, rgb, depth, normal, logits, normal_length)
+            write_tile(
+                x0, y0, size, transmittance[k], scratch[worker], widths, alpha, rgb, depth, normal, logits, inverse_length[k]
+            )
+            k = take_next(counter)
 
 
 @parallel_kernel
 def _backward(
-    rows, bounds, features, members, starts, worklist, shares, columns, widths, geometry, scratch, needed, transmittance, last,
-    size, has_alpha, grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits, depth, normal, normal_length,
-    row_sums, feature_sums,
+    rows, bounds, features, members, starts, occupied, columns, size, widths, geometry, counter, scratch, needed,
+    transmittance, last, inverse_length, grad_alpha, grad_rgb, grad_depth, grad_normal, grad_logits, depth, normal, sums,
 ):  # fmt: skip
-    for worker in prange(len(shares) - 1):
+    for worker in prange(len(scratch)):
         behind, remaining = scratch[worker, :_PIXELS], scratch[worker, _PIXELS : 2 * _PIXELS]
         weights, grad_blended = scratch[worker, 2 * _PIXELS : 3 * _PIXELS], scratch[worker, 3 * _PIXELS :]
-        for tile in worklist[shares[worker] : shares[worker + 1]]:
+        last_of_block, touched = np.empty(BLOCKS, np.float32), np.empty(BLOCKS, np.int32)
+        flat = sums.reshape(-1)
+        k = take_next(counter)
+        while k < len(occupied):
+            tile = occupied[k]
             x0, y0 = tile % columns * TILE, tile // columns * TILE
+            begin, end = starts[tile], needed[k]
             read_tile_gradients(
-                x0, y0, size, transmittance[tile], widths, has_alpha, grad_alpha, grad_rgb, grad_depth, grad_normal,
-                grad_logits, depth, normal, normal_length, grad_blended, behind,
+                x0, y0, size, transmittance[k], widths, len(grad_alpha) > 0, grad_alpha, grad_rgb, grad_depth, grad_normal,
+                grad_logits, depth, normal, inverse_length[k], grad_blended, behind,
             )  # fmt: skip
+            last_contributors(last[k], last_of_block)
             if geometry:
-                remaining[:] = transmittance[tile]
+                remaining[:] = transmittance[k]
                 backward_tile(
-                    rows, bounds, features, members, starts[tile], needed[tile], x0, y0, widths[3] > 0,
-                    remaining, last[tile], grad_blended, behind, weights, row_sums[worker], feature_sums[worker],
+                    rows, bounds, features, members, begin, end, x0, y0, widths[3] > 0, remaining, last[k], last_of_block,
+                    grad_blended, behind, weights, touched, flat,
                 )  # fmt: skip
             else:
                 backward_tile_features(
-                    rows, bounds, members, starts[tile], needed[tile], x0, y0, features.shape[1],
-                    remaining, last[tile], grad_blended, weights, feature_sums[worker],
+                    rows, bounds, members, begin, end, x0, y0, features.shape[1], remaining, last[k], last_of_block,
+                    grad_blended, weights, touched, flat,
                 )  # fmt: skip
+            sums[end : starts[tile + 1]] = 0
+            k = take_next(counter)
 
 
 @parallel_kernel
-def _sum_workers(rows, order, row_sums, feature_sums, grad_rows, grad_colors, grad_normals, grad_logits):
-    """Adds the workers' sums in their order, and puts the result where the caller has the splat."""
-    n_rgb, n_normal, n_logits = grad_colors.shape[1], grad_normals.shape[1], grad_logits.shape[1]
-    for k in prange(len(order)):
-        i = order[k]
-        for worker in range(len(feature_sums)):
-            sums = feature_sums[worker, k]
-            for c in range(n_rgb):
-                grad_colors[i, c] += sums[c]
-            for c in range(n_normal):
-                grad_normals[i, c] += sums[n_rgb + c]
-            for c in range(n_logits):
-                grad_logits[i, c] += sums[n_rgb + n_normal + c]
-        if row_sums.shape[1]:
-            for worker in range(1, len(row_sums)):
-                for c in range(SUMS):
-                    row_sums[0, k, c] += row_sums[worker, k, c]
-            unfold_sums(rows, row_sums[0, k], k, grad_rows[i])
+def _sum_pairs(rows, seen, pair_starts, pairs, sums, geometry, widths, workers, counter, grad_rows, grad_colors, grad_logits):
+    """Adds each splat's pairs, and puts the result where the caller has the splat."""
+    n_rgb, n_normal, n_logits, _ = widths
+    at_features = SUMS if geometry else 0
+    at_normal = at_features + padded(n_rgb)
+    at_logits = at_normal + padded(n_normal)
+    for _ in prange(workers):
+        total = np.empty(sums.shape[1], np.float32)
+        batch = take_next(counter)
+        while batch * _BATCH < len(seen):
+            for k in range(batch * _BATCH, min((batch + 1) * _BATCH, len(seen))):
+                i = seen[k]
+                total[:] = sums[pairs[pair_starts[k]]]
+                for p in range(pair_starts[k] + 1, pair_starts[k + 1]):
+                    total += sums[pairs[p]]
+                if geometry:
+                    unfold_sums(rows, total, i, grad_rows[i])
+                    for c in range(3):
+                        grad_rows[i, NX + c] = total[at_normal + c] if n_normal else 0
+                for c in range(n_rgb):
+                    grad_colors[i, c] = total[at_features + c]
+                for c in range(n_logits):
+                    grad_logits[i, c] = total[at_logits + c]
+            batch = take_next(counter)

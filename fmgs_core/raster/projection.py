@@ -1,4 +1,4 @@
-"""World-frame splats to screen-space rows, forward and backward, splat by splat in numba.
+"""World-frame splats to screen-space rows, forward and backward, sixteen splats at a time.
 
 With pixels counted from the projected centre, d = p - c, the adjugate of M collapses to (rasterizer maths of 2DGS):
 
@@ -10,10 +10,8 @@ where J = [a b] / z_centre holds the projected tangents, Q = J^-1, g = -Q^T h an
 import math
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Float64
 from numba import prange
-from torch import Tensor
 
 from fmgs_core.raster.constants import (
     ALPHA_MIN,
@@ -27,266 +25,393 @@ from fmgs_core.raster.constants import (
     SUPPORT_SLACK,
 )
 from fmgs_core.raster.kernel import kernel_part, parallel_kernel
-from fmgs_core.types import Camera, Splats
+from fmgs_core.raster.simd import (
+    LANES,
+    floor_of,
+    full,
+    gather,
+    lanes,
+    larger,
+    magnitude,
+    narrow,
+    root,
+    smaller,
+    store,
+    take_next,
+    where,
+    wide,
+)
+from fmgs_core.types import Camera
 
-# Columns of a splat's screen-space row. The first ten are differentiable.
-CX, CY, Q00, Q01, Q10, Q11, GX, GY, Z, OPACITY = range(10)
-RATIO_MAX, DEPTH_LOW, DEPTH_HIGH = range(10, 13)
-"""Largest w that counts as a hit (0 for edge-on splats: none does), and the range of 1 / w that depth is clamped to."""
+# Columns of a splat's screen-space row, one cache line. All but RATIO_MAX, DEPTH_LOW and DEPTH_HIGH are differentiable.
+CX, CY, Q00, Q01, Q10, Q11, GX, GY, Z, OPACITY, RATIO_MAX, DEPTH_LOW, DEPTH_HIGH, NX, NY, NZ = range(16)
+"""RATIO_MAX: largest w that counts as a hit (0 for edge-on splats: none does). DEPTH_LOW, DEPTH_HIGH: the range of 1 / w that
+depth is clamped to. NX, NY, NZ: the normal in camera axes, turned towards the camera."""
 COLUMNS = 16
-"""One cache line."""
 
-# The bounding box is grown by this much [px] against rounding between double precision here and single in the kernels.
+# The bounding box is grown by this much [px], and by this share of its size, against rounding here and in the kernels.
 _MARGIN_PX = 0.02
+_MARGIN = 1e-3
+_ENDLESS = 1e30
+
+# ln(1.5 + t) by its series: at most 2e-4 too small at the ends of [-0.5, 0.5], and an eighth of what is made of it.
+_LOG = (math.log(1.5), *(-((-1 / 1.5) ** k) / k for k in range(1, 8)))
+_LOG_SLACK = 2e-3
+
+# Groups of sixteen splats that a worker takes at once.
+_BATCH = 16
 
 
-def project(
-    splats: Splats, camera: Camera, colors: Tensor, logits: Tensor, cull_backfaces: bool
-) -> tuple[Float[Tensor, "N 16"], Float[Tensor, "N 3"], Int32[Tensor, "N 4"]]:
-    """Screen-space rows, normals that face the camera (camera axes), and pixel bounds x0, x1, y0, y1 (end exclusive).
-
-    Bounds are empty for splats that are dropped or outside the picture, and their rows and normals are zero. `colors` and
-    `logits` (N, any number) are only looked at for values that cannot be blended.
-    """
+def view_of(camera: Camera) -> Float64[np.ndarray, "20"]:
+    """Rotation (9), translation (3), the 2 x 2 part of K (4), its last column (2), width and height."""
     T, K = camera.T_camera_world, camera.K
-    view = np.concatenate([T[:3, :3].ravel(), T[:3, 3], K[:2, :2].ravel(), K[:2, 2], [camera.width, camera.height]])
-    features = colors.detach(), logits.detach()
-    return _Project.apply(splats.means, splats.quats, splats.scales, splats.opacities, features, view, cull_backfaces)
+    view = [T[:3, :3].ravel(), T[:3, 3], K[:2, :2].ravel(), K[:2, 2], [camera.width, camera.height]]
+    return np.concatenate(view)
 
 
-def as_array(tensor: Tensor) -> np.ndarray:
-    """The tensor's values, C-contiguous; a view where it already is."""
-    return tensor.detach().contiguous().numpy()
+@parallel_kernel
+def project(
+    means,
+    quats,
+    scales,
+    opacities,
+    colors,
+    logits,
+    view,
+    cull_backfaces,
+    with_normals,
+    workers,
+    counter,
+    rows,
+    bounds,
+    features,
+):
+    """Writes the rows, pixel bounds x0, x1, y0, y1 (end exclusive) and features of the splats that are seen.
 
-
-class _Project(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, means, quats, scales, opacities, features, view, cull_backfaces):
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(means, quats, scales, opacities)
-        n = len(means)
-        rows, normals = np.zeros((n, COLUMNS), np.float32), np.zeros((n, 3), np.float32)
-        bounds, turned = np.zeros((n, 4), np.int32), np.zeros(n, np.float32)
-        _project_splats(
-            as_array(means), as_array(quats), as_array(scales), as_array(opacities),
-            as_array(features[0]), as_array(features[1]), view, cull_backfaces, rows, normals, bounds, turned,
-        )  # fmt: skip
-        ctx.view, ctx.turned = view, turned
-        outputs = torch.from_numpy(rows), torch.from_numpy(normals), torch.from_numpy(bounds)
-        ctx.mark_non_differentiable(outputs[2])
-        return outputs
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_rows, grad_normals, _grad_bounds):
-        means, quats, scales, opacities = (as_array(t) for t in ctx.saved_tensors)
-        n = len(means)
-        grad_rows = np.zeros((n, COLUMNS), np.float32) if grad_rows is None else as_array(grad_rows)
-        grad_normals = np.zeros((n, 3), np.float32) if grad_normals is None else as_array(grad_normals)
-        grads = np.zeros_like(means), np.zeros_like(quats), np.zeros_like(scales), np.zeros_like(opacities)
-        _project_backward(
-            means, quats, scales, opacities, ctx.view, ctx.turned, grad_rows, grad_normals,
-            grads[0], grads[1], grads[2], grads[3],
-        )  # fmt: skip
-        return (*map(torch.from_numpy, grads), None, None, None)
-
-
-@kernel_part
-def _rotation(w, x, y, z):
-    """Rotation matrix of a unit quaternion, row by row."""
-    return (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))  # fmt: skip
+    Bounds of all others are empty, and their rows and features are left as they are. Features are colours, normals and
+    logits side by side, each padded with zeros to a multiple of four. `workers`: number of threads; `counter` is zero.
+    """
+    groups = -(-len(means) // LANES)
+    for _ in prange(workers):
+        index, columns = np.empty(LANES, np.int32), np.empty((COLUMNS + 4) * LANES, np.float32)
+        batch = take_next(counter)
+        while batch * _BATCH < groups:
+            for group in range(batch * _BATCH, min((batch + 1) * _BATCH, groups)):
+                begin, end = group * LANES, min((group + 1) * LANES, len(means))
+                for lane in range(LANES):
+                    index[lane] = min(begin + lane, end - 1)
+                seen = _project_sixteen(means, quats, scales, opacities, colors, logits, view, cull_backfaces, index, columns)
+                _keep(seen, begin, end, columns, colors, logits, with_normals, rows, bounds, features)
+            batch = take_next(counter)
 
 
 @kernel_part
-def _rotate(R, x, y, z):
-    return R[0] * x + R[1] * y + R[2] * z, R[3] * x + R[4] * y + R[5] * z, R[6] * x + R[7] * y + R[8] * z
+def _keep(seen, begin, end, columns, colors, logits, with_normals, rows, bounds, features):
+    """Distributes `columns` to the splats of which `seen` has the bit."""
+    n_rgb, n_logits = colors.shape[1], logits.shape[1]
+    for lane in range(end - begin):
+        i = begin + lane
+        if not (seen >> lane) & 1:
+            bounds[i, 1] = bounds[i, 0] = 0
+            continue
+        for k in range(4):
+            bounds[i, k] = np.int32(columns[(COLUMNS + k) * LANES + lane])
+        for k in range(COLUMNS):
+            rows[i, k] = columns[k * LANES + lane]
+        at = 0
+        if n_rgb:
+            features[i, 0], features[i, 1], features[i, 2], features[i, 3] = colors[i, 0], colors[i, 1], colors[i, 2], 0
+            at += 4
+        if with_normals:
+            features[i, at], features[i, at + 1], features[i, at + 2], features[i, at + 3] = (
+                rows[i, NX],
+                rows[i, NY],
+                rows[i, NZ],
+                0,
+            )
+            at += 4
+        for c in range(n_logits):
+            features[i, at + c] = logits[i, c]
+        for c in range(at + n_logits, features.shape[1]):
+            features[i, c] = 0
 
 
 @kernel_part
-def _rotate_back(R, x, y, z):
-    return R[0] * x + R[3] * y + R[6] * z, R[1] * x + R[4] * y + R[7] * z, R[2] * x + R[5] * y + R[8] * z
+def _project_sixteen(means, quats, scales, opacities, colors, logits, view, cull_backfaces, index, columns):
+    """Columns of the rows and of the bounds of sixteen splats, and a bit for each that is seen."""
+    K = _focal_of(view)
+    mu, _, norm, a, b, n = _in_camera(means, quats, index, view)
+    away = _dot(n, mu) > 0.0
+    seen = (mu[2] >= NEAR_M) & (norm >= QUATERNION_NORM_MIN)
+    if cull_backfaces:
+        seen = seen & (_dot(n, mu) <= 0.0)
+    if lanes(seen) == 0:
+        return 0
+    o = gather(opacities, 1, 0, index)
+    seen = seen & (gather(scales, 2, 0, index) >= SCALE_MIN_M) & (gather(scales, 2, 1, index) >= SCALE_MIN_M)
+    seen = seen & _bounded(means, index) & _bounded(quats, index) & _bounded(scales, index)
+    seen = seen & (o >= ALPHA_MIN) & (o <= PARAMETER_MAX) & _bounded(colors, index) & _bounded(logits, index)
+
+    a, b = _scaled(a, _wide_column(scales, 0, index)), _scaled(b, _wide_column(scales, 1, index))
+    z = mu[2]
+    inverse_z = 1.0 / z
+    ax, ay = _projected_tangent(K, mu, inverse_z, a)
+    bx, by = _projected_tangent(K, mu, inverse_z, b)
+    q00, q01, q10, q11, facing = _inverse_jacobian(ax, ay, bx, by, z)
+    cx = narrow((mu[0] * K[0] + mu[1] * K[1]) * inverse_z + view[16])
+    cy = narrow((mu[0] * K[2] + mu[1] * K[3]) * inverse_z + view[17])
+    gx, gy = narrow(-(q00 * a[2] + q10 * b[2]) * inverse_z), narrow(-(q01 * a[2] + q11 * b[2]) * inverse_z)
+
+    z, inverse_z, az, bz = narrow(z), narrow(inverse_z), narrow(a[2]), narrow(b[2])
+    opacity = smaller(o, full(1.0))
+    reach_squared = _log_above(larger(opacity * (1 / ALPHA_MIN), full(1.0)))
+    reach, radius = root(reach_squared), root(reach_squared * 2.0)  # of the low-pass [px]; in standard deviations
+    x0, x1 = _pixels(cx, _extent(narrow(ax), narrow(bx), az, bz, z, radius), reach, view[18])
+    y0, y1 = _pixels(cy, _extent(narrow(ay), narrow(by), az, bz, z, radius), reach, view[19])
+    seen = seen & (x0 < x1) & (y0 < y1)
+
+    support = root(az * az + bz * bz) * inverse_z * SUPPORT_SIGMA + SUPPORT_SLACK
+    side = where(away, full(-1.0), full(1.0))
+    store(columns, CX * LANES, cx)
+    store(columns, CY * LANES, cy)
+    store(columns, Q00 * LANES, narrow(q00))
+    store(columns, Q01 * LANES, narrow(q01))
+    store(columns, Q10 * LANES, narrow(q10))
+    store(columns, Q11 * LANES, narrow(q11))
+    store(columns, GX * LANES, gx)
+    store(columns, GY * LANES, gy)
+    store(columns, Z * LANES, z)
+    store(columns, OPACITY * LANES, opacity)
+    store(columns, RATIO_MAX * LANES, where(facing, z * (1 / NEAR_M), full(0.0)))
+    store(columns, DEPTH_LOW * LANES, larger(1.0 - support, inverse_z * NEAR_M))
+    store(columns, DEPTH_HIGH * LANES, smaller(1.0 + support, full(0.999 / RATIO_MIN)))
+    store(columns, NX * LANES, narrow(n[0]) * side)
+    store(columns, NY * LANES, narrow(n[1]) * side)
+    store(columns, NZ * LANES, narrow(n[2]) * side)
+    store(columns, COLUMNS * LANES, x0)
+    store(columns, (COLUMNS + 1) * LANES, x1)
+    store(columns, (COLUMNS + 2) * LANES, y0)
+    store(columns, (COLUMNS + 3) * LANES, y1)
+    return lanes(seen)
+
+
+@parallel_kernel
+def project_backward(
+    means,
+    quats,
+    scales,
+    opacities,
+    view,
+    seen,
+    workers,
+    counter,
+    grad_rows,
+    grad_means,
+    grad_quats,
+    grad_scales,
+    grad_opacities,
+):
+    """Gradients of the splats listed in `seen` from those of their rows; those of all others are left as they are."""
+    groups = -(-len(seen) // LANES)
+    for _ in prange(workers):
+        index, columns = np.empty(LANES, np.int32), np.empty(10 * LANES, np.float32)
+        batch = take_next(counter)
+        while batch * _BATCH < groups:
+            for group in range(batch * _BATCH, min((batch + 1) * _BATCH, groups)):
+                begin, end = group * LANES, min((group + 1) * LANES, len(seen))
+                for lane in range(LANES):
+                    index[lane] = seen[min(begin + lane, end - 1)]
+                _sixteen_backward(means, quats, scales, opacities, view, grad_rows, index, columns)
+                for lane in range(end - begin):
+                    i = index[lane]
+                    for k in range(3):
+                        grad_means[i, k] = columns[k * LANES + lane]
+                    for k in range(4):
+                        grad_quats[i, k] = columns[(3 + k) * LANES + lane]
+                    for k in range(2):
+                        grad_scales[i, k] = columns[(7 + k) * LANES + lane]
+                    grad_opacities[i] = columns[9 * LANES + lane]
+            batch = take_next(counter)
 
 
 @kernel_part
-def _bounded(values):
+def _sixteen_backward(means, quats, scales, opacities, view, grad_rows, index, columns):
+    """Gradients of means (3 columns), quats (4), scales (2) and opacities (1)."""
+    R, K = _rotation_of(view), _focal_of(view)
+    mu, q, norm, a, b, n = _in_camera(means, quats, index, view)
+    su, sv = _wide_column(scales, 0, index), _wide_column(scales, 1, index)
+    A, B, inverse_z = _scaled(a, su), _scaled(b, sv), 1.0 / mu[2]
+    ax, ay = _projected_tangent(K, mu, inverse_z, A)
+    bx, by = _projected_tangent(K, mu, inverse_z, B)
+    # Zero for edge-on splats, of which only the centre, depth and opacity then have gradients.
+    q00, q01, q10, q11, _ = _inverse_jacobian(ax, ay, bx, by, mu[2])
+    # c = K2 (mu.x / mu.z, mu.y / mu.z) + c0
+    grad_cx, grad_cy = _wide_column(grad_rows, CX, index), _wide_column(grad_rows, CY, index)
+    gx, gy = grad_cx * K[0] + grad_cy * K[2], grad_cx * K[1] + grad_cy * K[3]
+    # g = -Q^T h
+    h0, h1 = A[2] * inverse_z, B[2] * inverse_z
+    g0, g1 = _wide_column(grad_rows, GX, index), _wide_column(grad_rows, GY, index)
+    p00, p01 = _wide_column(grad_rows, Q00, index) - h0 * g0, _wide_column(grad_rows, Q01, index) - h0 * g1
+    p10, p11 = _wide_column(grad_rows, Q10, index) - h1 * g0, _wide_column(grad_rows, Q11, index) - h1 * g1
+    gh0, gh1 = -(q00 * g0 + q01 * g1) * inverse_z, -(q10 * g0 + q11 * g1) * inverse_z
+    # Q = J^-1: grad J = -Q^T P Q^T
+    l00, l01, l10, l11 = p00 * q00 + p01 * q01, p00 * q10 + p01 * q11, p10 * q00 + p11 * q01, p10 * q10 + p11 * q11
+    j00, j01 = -(q00 * l00 + q10 * l10) * inverse_z, -(q00 * l01 + q10 * l11) * inverse_z
+    j10, j11 = -(q01 * l00 + q11 * l10) * inverse_z, -(q01 * l01 + q11 * l11) * inverse_z
+    gax, gay, gaz, ax_x, ax_y = _tangent_backward(K, mu, inverse_z, A, j00, j10)
+    gbx, gby, gbz, bx_x, bx_y = _tangent_backward(K, mu, inverse_z, B, j01, j11)
+    gA, gB = (gax, gay, gaz + gh0), (gbx, gby, gbz + gh1)
+    gx, gy = gx + ax_x + bx_x, gy + ax_y + bx_y
+    gz = _wide_column(grad_rows, Z, index)
+    gz -= (ax * j00 + ay * j10 + bx * j01 + by * j11) * inverse_z + h0 * gh0 + h1 * gh1
+    gz -= (mu[0] * gx + mu[1] * gy) * inverse_z * inverse_z
+    gmu = _rotate_back(R, (gx * inverse_z, gy * inverse_z, gz))
+    side = where(_dot(n, mu) > 0.0, wide(full(-1.0)), 1.0)
+    gn = (
+        _wide_column(grad_rows, NX, index) * side,
+        _wide_column(grad_rows, NY, index) * side,
+        _wide_column(grad_rows, NZ, index) * side,
+    )
+    gq = _rotation_backward(q, norm, _rotate_back(R, _scaled(gA, su)), _rotate_back(R, _scaled(gB, sv)), _rotate_back(R, gn))
+    for k in range(3):
+        store(columns, k * LANES, narrow(gmu[k]))
+    for k in range(4):
+        store(columns, (3 + k) * LANES, narrow(gq[k]))
+    store(columns, 7 * LANES, narrow(_dot(a, gA)))
+    store(columns, 8 * LANES, narrow(_dot(b, gB)))
+    o = gather(opacities, 1, 0, index)
+    store(columns, 9 * LANES, where(o <= 1.0, gather(grad_rows, COLUMNS, OPACITY, index), full(0.0)))
+
+
+@kernel_part
+def _rotation_of(view):
+    return view[0], view[1], view[2], view[3], view[4], view[5], view[6], view[7], view[8]
+
+
+@kernel_part
+def _focal_of(view):
+    return view[12], view[13], view[14], view[15]
+
+
+@kernel_part
+def _dot(a, b):
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@kernel_part
+def _scaled(a, s):
+    return a[0] * s, a[1] * s, a[2] * s
+
+
+@kernel_part
+def _rotate(R, v):
+    x, y, z = v
+    return x * R[0] + y * R[1] + z * R[2], x * R[3] + y * R[4] + z * R[5], x * R[6] + y * R[7] + z * R[8]
+
+
+@kernel_part
+def _rotate_back(R, v):
+    x, y, z = v
+    return x * R[0] + y * R[3] + z * R[6], x * R[1] + y * R[4] + z * R[7], x * R[2] + y * R[5] + z * R[8]
+
+
+@kernel_part
+def _bounded(values, index):
     """All finite and within PARAMETER_MAX?"""
-    result = True
-    for k in range(len(values)):
-        result &= abs(values[k]) <= PARAMETER_MAX
+    result = full(0.0) <= 0.0
+    for k in range(values.shape[1]):
+        result = result & (magnitude(gather(values, values.shape[1], k, index)) <= PARAMETER_MAX)
     return result
 
 
 @kernel_part
-def _well_formed(means, quats, scales, opacities, colors, logits, i):
-    shape = _bounded(means[i]) and _bounded(quats[i]) and _bounded(scales[i]) and _bounded(opacities[i : i + 1])
-    thick = scales[i, 0] >= SCALE_MIN_M and scales[i, 1] >= SCALE_MIN_M
-    return shape and thick and opacities[i] >= ALPHA_MIN and _bounded(colors[i]) and _bounded(logits[i])
+def _wide_column(values, column, index):
+    return wide(gather(values, values.shape[1], column, index))
 
 
 @kernel_part
-def _view(view):
-    """Rotation, translation and the 2 x 2 part of K as scalars, in double precision."""
-    R = (view[0], view[1], view[2], view[3], view[4], view[5], view[6], view[7], view[8])
-    return R, (view[9], view[10], view[11]), (view[12], view[13], view[14], view[15])
+def _in_camera(means, quats, index, view):
+    """Centre, quaternion (unit) and its norm, and the columns of the camera-frame rotation of sixteen splats."""
+    R = _rotation_of(view)
+    x, y, z = _rotate(R, (_wide_column(means, 0, index), _wide_column(means, 1, index), _wide_column(means, 2, index)))
+    mu = (x + view[9], y + view[10], z + view[11])
+    w, x = _wide_column(quats, 0, index), _wide_column(quats, 1, index)
+    y, z = _wide_column(quats, 2, index), _wide_column(quats, 3, index)
+    norm = root(w * w + x * x + y * y + z * z)
+    inverse = 1.0 / larger(norm, QUATERNION_NORM_MIN)
+    w, x, y, z = w * inverse, x * inverse, y * inverse, z * inverse
+    a = _rotate(R, (1.0 - (y * y + z * z) * 2.0, (x * y + w * z) * 2.0, (x * z - w * y) * 2.0))
+    b = _rotate(R, ((x * y - w * z) * 2.0, 1.0 - (x * x + z * z) * 2.0, (y * z + w * x) * 2.0))
+    n = _rotate(R, ((x * z + w * y) * 2.0, (y * z - w * x) * 2.0, 1.0 - (x * x + y * y) * 2.0))
+    return mu, (w, x, y, z), norm, a, b, n
 
 
 @kernel_part
-def _in_camera(means, quats, i, R, t):
-    """Centre, quaternion (unit) and its norm, and the columns of the camera-frame rotation of splat i."""
-    x, y, z = _rotate(R, float(means[i, 0]), float(means[i, 1]), float(means[i, 2]))
-    qw, qx, qy, qz = float(quats[i, 0]), float(quats[i, 1]), float(quats[i, 2]), float(quats[i, 3])
-    norm = math.sqrt(qw * qw + qx * qx + qy * qy + qz * qz)
-    inverse = 1 / max(norm, QUATERNION_NORM_MIN)
-    q = (qw * inverse, qx * inverse, qy * inverse, qz * inverse)
-    S = _rotation(q[0], q[1], q[2], q[3])
-    a, b, n = _rotate(R, S[0], S[3], S[6]), _rotate(R, S[1], S[4], S[7]), _rotate(R, S[2], S[5], S[8])
-    return (x + t[0], y + t[1], z + t[2]), q, norm, a, b, n
-
-
-@kernel_part
-def _projected_tangent(K, mu, a):
+def _projected_tangent(K, mu, inverse_z, a):
     """K2 (a.xy - (mu.xy / mu.z) a.z): the tangent's image [px], times mu.z."""
-    x, y = a[0] - mu[0] / mu[2] * a[2], a[1] - mu[1] / mu[2] * a[2]
-    return K[0] * x + K[1] * y, K[2] * x + K[3] * y
+    x, y = a[0] - mu[0] * inverse_z * a[2], a[1] - mu[1] * inverse_z * a[2]
+    return x * K[0] + y * K[1], x * K[2] + y * K[3]
+
+
+@kernel_part
+def _tangent_backward(K, mu, inverse_z, a, grad_x, grad_y):
+    """Of _projected_tangent: gradients of a (3) and of (mu.x / mu.z, mu.y / mu.z)."""
+    gx, gy = grad_x * K[0] + grad_y * K[2], grad_x * K[1] + grad_y * K[3]
+    return gx, gy, -(mu[0] * gx + mu[1] * gy) * inverse_z, -a[2] * gx, -a[2] * gy
 
 
 @kernel_part
 def _inverse_jacobian(ax, ay, bx, by, z):
-    """Q = ([a b] / z)^-1 row by row, and whether the splat is seen too edge-on for it to be used."""
+    """Q = ([a b] / z)^-1 row by row, or zero where the splat is seen too edge-on for it to be used; and where it is not."""
     det = ax * by - bx * ay
-    if max(max(abs(ax), abs(ay)), max(abs(bx), abs(by))) * z >= SLOPE_MAX * abs(det):
-        return (0.0, 0.0, 0.0, 0.0), True
-    s = z / det
-    return (by * s, -bx * s, -ay * s, ax * s), False
+    most = larger(larger(magnitude(ax), magnitude(ay)), larger(magnitude(bx), magnitude(by)))
+    facing = most * z < magnitude(det) * SLOPE_MAX
+    s = where(facing, z / det, 0.0)
+    return by * s, -bx * s, -ay * s, ax * s, facing
+
+
+@kernel_part
+def _log_above(x):
+    """ln(x) on [1, 256] from the logarithm of x^(1/8), and a little more: it bounds a box."""
+    t = root(root(root(x))) - 1.5
+    p = t * _LOG[7] + _LOG[6]
+    p = t * p + _LOG[5]
+    p = t * p + _LOG[4]
+    p = t * p + _LOG[3]
+    p = t * p + _LOG[2]
+    p = t * p + _LOG[1]
+    p = t * p + _LOG[0]
+    return p * 8.0 + _LOG_SLACK
 
 
 @kernel_part
 def _extent(a, b, az, bz, z, radius):
-    """Interval of (a U + b V) / (z + az U + bz V) over the disk |(U, V)| <= radius; infinite if that crosses z = 0."""
-    d = radius * radius * (az * az + bz * bz) - z * z
-    if d > -1e-6 * z * z:
-        return -math.inf, math.inf
-    centre = radius * radius * (a * az + b * bz) / d
-    half = math.sqrt(max(centre * centre - radius * radius * (a * a + b * b) / d, 0.0))
-    return centre - half, centre + half
+    """Interval of (a U + b V) / (z + az U + bz V) over the disk |(U, V)| <= radius; endless if that crosses z = 0."""
+    r2 = radius * radius
+    d = z * z - r2 * (az * az + bz * bz)
+    whole = d > z * z * 1e-5
+    inverse = 1.0 / d
+    cross, length = a * bz - b * az, (a * a + b * b) * z * z
+    centre = -r2 * (a * az + b * bz) * inverse
+    half = (root(larger(length - r2 * cross * cross, full(0.0))) + root(length) * _MARGIN) * radius * inverse
+    return where(whole, centre - half, full(-_ENDLESS)), where(whole, centre + half, full(_ENDLESS))
 
 
 @kernel_part
-def _pixels(centre, low, high, reach, size):
-    """Pixels whose centres lie within [low, high] or `reach` of the projected centre, cut to the picture."""
-    low, high = centre + min(low, -reach) - _MARGIN_PX, centre + max(high, reach) + _MARGIN_PX
-    first, last = math.ceil(max(low - 0.5, 0.0)), math.floor(min(high - 0.5, size - 1.0))
-    return (int(first), int(last) + 1) if first <= last else (0, 0)
-
-
-@parallel_kernel
-def _project_splats(means, quats, scales, opacities, colors, logits, view, cull_backfaces, rows, normals, bounds, turned):
-    R, t, K = _view(view)
-    for i in prange(means.shape[0]):
-        if not _well_formed(means, quats, scales, opacities, colors, logits, i):
-            continue
-        mu, _, norm, a, b, n = _in_camera(means, quats, i, R, t)
-        away = n[0] * mu[0] + n[1] * mu[1] + n[2] * mu[2] > 0
-        if mu[2] < NEAR_M or norm < QUATERNION_NORM_MIN or (away and cull_backfaces):
-            continue
-        su, sv, z = float(scales[i, 0]), float(scales[i, 1]), mu[2]
-        a, b = (a[0] * su, a[1] * su, a[2] * su), (b[0] * sv, b[1] * sv, b[2] * sv)
-        ax, ay = _projected_tangent(K, mu, a)
-        bx, by = _projected_tangent(K, mu, b)
-        cx = (K[0] * mu[0] + K[1] * mu[1]) / z + view[16]
-        cy = (K[2] * mu[0] + K[3] * mu[1]) / z + view[17]
-        Q, edge_on = _inverse_jacobian(ax, ay, bx, by, z)
-
-        opacity = min(float(opacities[i]), 1.0)
-        reach = math.sqrt(max(math.log(opacity / ALPHA_MIN), 0.0))  # of the low-pass [px]; sqrt(2) times that in sigmas
-        radius = math.sqrt(2.0) * reach
-        x_low, x_high = _extent(ax, bx, a[2], b[2], z, radius)
-        y_low, y_high = _extent(ay, by, a[2], b[2], z, radius)
-        x0, x1 = _pixels(cx, x_low, x_high, reach, view[18])
-        y0, y1 = _pixels(cy, y_low, y_high, reach, view[19])
-        if x1 <= x0 or y1 <= y0:
-            continue
-        bounds[i, 0], bounds[i, 1], bounds[i, 2], bounds[i, 3] = x0, x1, y0, y1
-        turned[i] = -1.0 if away else 1.0
-        for k in range(3):
-            normals[i, k] = -n[k] if away else n[k]
-
-        row = rows[i]
-        row[CX], row[CY], row[Z], row[OPACITY] = cx, cy, z, opacity
-        row[Q00], row[Q01], row[Q10], row[Q11] = Q
-        row[GX], row[GY] = -(Q[0] * a[2] + Q[2] * b[2]) / z, -(Q[1] * a[2] + Q[3] * b[2]) / z
-        support = SUPPORT_SIGMA * math.sqrt(a[2] * a[2] + b[2] * b[2]) / z + SUPPORT_SLACK
-        row[RATIO_MAX] = 0.0 if edge_on else z / NEAR_M
-        row[DEPTH_LOW], row[DEPTH_HIGH] = max(1 - support, NEAR_M / z), min(1 + support, 0.999 / RATIO_MIN)
-
-
-@kernel_part
-def _tangent_backward(K, mu, a, grad_x, grad_y):
-    """Of _projected_tangent: gradients of a (3) and of (mu.x / mu.z, mu.y / mu.z)."""
-    gx, gy = K[0] * grad_x + K[2] * grad_y, K[1] * grad_x + K[3] * grad_y
-    return gx, gy, -(mu[0] * gx + mu[1] * gy) / mu[2], -a[2] * gx, -a[2] * gy
+def _pixels(centre, extent, reach, size):
+    """Pixels whose centres lie within the extent or `reach` of the projected centre, cut to the picture."""
+    low = centre + smaller(extent[0], -reach) - (_MARGIN_PX + 0.5)
+    high = centre + larger(extent[1], reach) + (_MARGIN_PX - 0.5)
+    return -floor_of(-larger(low, full(0.0))), floor_of(smaller(high, full(size - 1.0))) + 1.0
 
 
 @kernel_part
 def _rotation_backward(q, norm, a, b, n):
     """Gradient of the raw quaternion, given the gradients of the rotation's columns a, b, n in the world frame."""
     w, x, y, z = q
-    gw = 2 * (z * (a[1] - b[0]) + y * (n[0] - a[2]) + x * (b[2] - n[1]))
-    gx = 2 * (y * (a[1] + b[0]) + z * (a[2] + n[0]) + w * (b[2] - n[1]) - 2 * x * (b[1] + n[2]))
-    gy = 2 * (x * (a[1] + b[0]) + z * (b[2] + n[1]) + w * (n[0] - a[2]) - 2 * y * (a[0] + n[2]))
-    gz = 2 * (x * (a[2] + n[0]) + y * (b[2] + n[1]) + w * (a[1] - b[0]) - 2 * z * (a[0] + b[1]))
-    along = gw * w + gx * x + gy * y + gz * z
-    return (gw - w * along) / norm, (gx - x * along) / norm, (gy - y * along) / norm, (gz - z * along) / norm
-
-
-@parallel_kernel
-def _project_backward(
-    means, quats, scales, opacities, view, turned, grad_rows, grad_normals, grad_means, grad_quats, grad_scales, grad_opacities
-):
-    R, t, K = _view(view)
-    for i in prange(means.shape[0]):
-        if turned[i] == 0:  # dropped
-            continue
-        grad = grad_rows[i]
-        mu, q, norm, a, b, _ = _in_camera(means, quats, i, R, t)
-        su, sv, z = float(scales[i, 0]), float(scales[i, 1]), mu[2]
-        A, B = (a[0] * su, a[1] * su, a[2] * su), (b[0] * sv, b[1] * sv, b[2] * sv)
-        ax, ay = _projected_tangent(K, mu, A)
-        bx, by = _projected_tangent(K, mu, B)
-        Q, edge_on = _inverse_jacobian(ax, ay, bx, by, z)
-        gA, gB, gz = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), float(grad[Z])
-        # c = K2 (mu.x / mu.z, mu.y / mu.z) + c0
-        gx, gy = K[0] * grad[CX] + K[2] * grad[CY], K[1] * grad[CX] + K[3] * grad[CY]
-        if not edge_on:
-            # g = -Q^T h
-            h0, h1, g0, g1 = A[2] / z, B[2] / z, float(grad[GX]), float(grad[GY])
-            P00, P01, P10, P11 = grad[Q00] - h0 * g0, grad[Q01] - h0 * g1, grad[Q10] - h1 * g0, grad[Q11] - h1 * g1
-            gh0, gh1 = -(Q[0] * g0 + Q[1] * g1), -(Q[2] * g0 + Q[3] * g1)
-            # Q = J^-1: grad J = -Q^T P Q^T
-            L00, L01, L10, L11 = (
-                P00 * Q[0] + P01 * Q[1],
-                P00 * Q[2] + P01 * Q[3],
-                P10 * Q[0] + P11 * Q[1],
-                P10 * Q[2] + P11 * Q[3],
-            )
-            J00, J01 = -(Q[0] * L00 + Q[2] * L10), -(Q[0] * L01 + Q[2] * L11)
-            J10, J11 = -(Q[1] * L00 + Q[3] * L10), -(Q[1] * L01 + Q[3] * L11)
-            gax, gay, gaz, ax_x, ax_y = _tangent_backward(K, mu, A, J00 / z, J10 / z)
-            gbx, gby, gbz, bx_x, bx_y = _tangent_backward(K, mu, B, J01 / z, J11 / z)
-            gA, gB = (gax, gay, gaz + gh0 / z), (gbx, gby, gbz + gh1 / z)
-            gx, gy = gx + ax_x + bx_x, gy + ax_y + bx_y
-            gz -= (ax * J00 + ay * J10 + bx * J01 + by * J11) / (z * z) + (h0 * gh0 + h1 * gh1) / z
-        gmu = _rotate_back(R, gx / z, gy / z, gz - (mu[0] * gx + mu[1] * gy) / (z * z))
-        grad_means[i, 0], grad_means[i, 1], grad_means[i, 2] = gmu
-        grad_scales[i, 0] = a[0] * gA[0] + a[1] * gA[1] + a[2] * gA[2]
-        grad_scales[i, 1] = b[0] * gB[0] + b[1] * gB[1] + b[2] * gB[2]
-        grad_opacities[i] = grad[OPACITY] if opacities[i] <= 1 else 0.0
-        gn = turned[i]
-        grad_quats[i, 0], grad_quats[i, 1], grad_quats[i, 2], grad_quats[i, 3] = _rotation_backward(
-            q, norm,
-            _rotate_back(R, gA[0] * su, gA[1] * su, gA[2] * su),
-            _rotate_back(R, gB[0] * sv, gB[1] * sv, gB[2] * sv),
-            _rotate_back(R, grad_normals[i, 0] * gn, grad_normals[i, 1] * gn, grad_normals[i, 2] * gn),
-        )  # fmt: skip
+    gw = (z * (a[1] - b[0]) + y * (n[0] - a[2]) + x * (b[2] - n[1])) * 2.0
+    gx = (y * (a[1] + b[0]) + z * (a[2] + n[0]) + w * (b[2] - n[1]) - x * (b[1] + n[2]) * 2.0) * 2.0
+    gy = (x * (a[1] + b[0]) + z * (b[2] + n[1]) + w * (n[0] - a[2]) - y * (a[0] + n[2]) * 2.0) * 2.0
+    gz = (x * (a[2] + n[0]) + y * (b[2] + n[1]) + w * (a[1] - b[0]) - z * (a[0] + b[1]) * 2.0) * 2.0
+    along, inverse = gw * w + gx * x + gy * y + gz * z, 1.0 / norm
+    return (gw - w * along) * inverse, (gx - x * along) * inverse, (gy - y * along) * inverse, (gz - z * along) * inverse

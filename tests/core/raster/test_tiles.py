@@ -1,4 +1,4 @@
-"""Property: a tile's list is exactly the splats whose bounds touch it, in order of depth; work is dealt once and evenly."""
+"""Property: a tile's list is exactly the splats whose bounds touch it, in order of depth; every splat finds its places."""
 
 import numpy as np
 import pytest
@@ -20,23 +20,22 @@ def random_bounds(n: int, width: int, height: int, seed: int) -> tuple[np.ndarra
 @pytest.mark.parametrize(("n", "width", "height"), [(0, 20, 20), (1, 1, 1), (200, 70, 33), (500, 16, 128), (3000, 100, 100)])
 def test_tiles_hold_what_touches_them_front_to_back(n, width, height):
     bounds, depth = random_bounds(n, width, height, seed=n)
-    tiling = tile_splats(bounds, depth, width, height, workers=3)
+    tiling = tile_splats(bounds, depth, width, height)
     visible = np.flatnonzero(bounds[:, 1] > bounds[:, 0])
-    assert tiling.order.tolist() == visible[np.argsort(depth[visible], kind="stable")].tolist()
+    assert tiling.seen.tolist() == visible[np.argsort(depth[visible], kind="stable")].tolist()
+    occupied = []
     for tile in range(len(tiling.starts) - 1):
         x, y = tile % tiling.columns * TILE, tile // tiling.columns * TILE
-        b = bounds[tiling.order]
+        b = bounds[tiling.seen]
         touching = (b[:, 0] < x + TILE) & (b[:, 1] > x) & (b[:, 2] < y + TILE) & (b[:, 3] > y)
-        assert tiling.members[tiling.starts[tile] : tiling.starts[tile + 1]].tolist() == np.flatnonzero(touching).tolist()
+        assert tiling.members[tiling.starts[tile] : tiling.starts[tile + 1]].tolist() == tiling.seen[touching].tolist()
+        occupied += [tile] if touching.any() else []
+    assert tiling.occupied.tolist() == occupied
 
 
-@pytest.mark.parametrize("workers", [1, 2, 7, 64])
-def test_every_occupied_tile_has_one_owner_and_loads_are_even(workers):
+def test_splats_know_their_places():
     bounds, depth = random_bounds(400, 300, 200, seed=1)
-    tiling = tile_splats(bounds, depth, 300, 200, workers)
-    counts = np.diff(tiling.starts)
-    assert sorted(tiling.worklist.tolist()) == np.flatnonzero(counts).tolist()
-    assert tiling.shares[0] == 0 and tiling.shares[-1] == len(tiling.worklist)
-    loads = [counts[tiling.worklist[a:b]].sum() for a, b in zip(tiling.shares[:-1], tiling.shares[1:], strict=True)]
-    # Dealing by falling load leaves the loads apart by at most one tile's.
-    assert max(loads) - min(loads) <= counts.max()
+    tiling = tile_splats(bounds, depth, 300, 200)
+    assert sorted(tiling.pairs.tolist()) == list(range(len(tiling.members)))
+    for k, i in enumerate(tiling.seen):
+        assert set(tiling.members[tiling.pairs[tiling.pair_starts[k] : tiling.pair_starts[k + 1]]]) == {i}
