@@ -3,6 +3,7 @@
 What gsplat itself computes is held against the reference in tests/gpu, where there is a GPU.
 """
 
+import inspect
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -227,6 +228,15 @@ def test_nothing_is_read_back_from_the_device():
 def test_inference_keeps_nothing_for_a_backward_pass():
     with torch.no_grad():
         assert draw(leaves(random_splats(10)), camera()).alpha.grad_fn is None
+
+
+@pytest.mark.parametrize("name", ["isect_tiles", "isect_offset_encode", "rasterize_to_pixels_2dgs"])
+def test_the_twin_takes_what_gsplat_takes(name):
+    """Arguments go by position: the twin's are the first of gsplat's. Needs gsplat's Python part only."""
+    gsplat = pytest.importorskip("gsplat", reason="needs gsplat: pip install fmgs_ros[gpu]")
+    twin, there = (list(inspect.signature(getattr(m, name)).parameters.values()) for m in (gsplat_twin, gsplat))
+    assert [p.name for p in there][: len(twin)] == [p.name for p in twin]
+    assert all(p.default is not p.empty for p in there[len(twin) :])
 
 
 @pytest.fixture
