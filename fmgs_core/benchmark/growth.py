@@ -116,7 +116,7 @@ def _over_keyframes(body: BodyModel, counts: tuple[int, ...], progress: Progress
         sizes.append(resident_mb() - start_mb)
     label = f"keyframes of {KEYFRAME_SIDE_PX}-px pictures"
     yield Growth(label, "time [ms]", list(counts), _series(times))
-    yield Growth(label, "memory [MB]", list(counts), {"resident, grown": sizes})
+    yield Growth(label, "memory [MB]", list(counts), {"resident, added": sizes})
 
 
 def _endless_views(body: BodyModel) -> Iterator[View]:

@@ -31,7 +31,7 @@ def print_suite(rows: Iterable[Comparison]) -> None:
 
 
 def print_growth(growth: Growth) -> None:
-    table = Table(growth.x_label, title=growth.y_label, title_justify="left", box=None, pad_edge=False)
+    table = Table(escape(growth.x_label), title=escape(growth.y_label), title_justify="left", box=None, pad_edge=False)
     for name in growth.ys:
         table.add_column(name, justify="right")
     for x, *ys in zip(growth.x, *growth.ys.values(), strict=True):
