@@ -7,6 +7,7 @@ import numpy as np
 
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.drawing import draw_mesh
+from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.skinning import posed_vertices
 from fmgs_core.body.template import BodyModel
 from fmgs_core.config import SessionConfig
@@ -32,6 +33,10 @@ def warm_up(body: BodyModel, config: SessionConfig, on_event: Callable[[Event], 
     tracker = BodyTracker(body, config.tracker)
     for frame, maps in frames:
         tracker.update(frame, maps)
+    if config.trainer.backend == "cuda":
+        from fmgs_core.raster.cuda import compile_gsplat
+
+        compile_gsplat(lambda message: on_event(Preparing(message)), len(SAPIENS28_NAMES))
     trainer = Trainer(Avatar(body, device=config.trainer.device), config.trainer)
     trainer.add(*frames[0], state)
     trainer.step()

@@ -289,7 +289,7 @@ class Trainer:
         if not self.schedule.learns_geometry:
             for name in GEOMETRY_PARAMETERS:
                 getattr(self.avatar.field, name).grad = None
-        optimizers = [self._optimizer]
+        optimizers: list[torch.optim.Optimizer] = [self._optimizer]
         if learns_pose:
             keyframe.optimizer = keyframe.optimizer or _adam({name: getattr(keyframe, name) for name in POSE_PARAMETERS})
             optimizers.append(keyframe.optimizer)

@@ -112,7 +112,7 @@ def test_maps_are_kept_where_the_person_is_and_the_prior_knows():
     size = 64
     mask = np.zeros((size, size), np.float32)
     mask[10:50, 20:40] = 1
-    normal = np.broadcast_to(np.float32([0, 0, -1]), (size, size, 3)).copy()
+    normal = np.full((size, size, 3), np.array([0, 0, -1], np.float32))
     depth, labels = np.arange(size * size, dtype=np.float32).reshape(size, size), np.full((size, size), 27, np.uint8)
     normal[12, 22], depth[13, 23], labels[14, 24], labels[15, 25] = 0, np.nan, 255, 28
     frame = Frame(0, np.zeros((size, size, 3), np.uint8), camera().resized(size, size))

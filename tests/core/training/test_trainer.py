@@ -7,10 +7,15 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from fmgs_core.avatar import model
+from fmgs_core.avatar.binding import pose_splats_reference
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.default import default_body
 from fmgs_core.raster import rasterize
+from fmgs_core.training import trainer as trainer_module
+from fmgs_core.training.background import BackgroundConfig
 from fmgs_core.training.keyframes import MemoryConfig, root_joint
+from fmgs_core.training.picture_loss import picture_losses_reference
 from fmgs_core.training.schedule import ScheduleConfig
 from fmgs_core.training.trainer import GEOMETRY_PARAMETERS, StepReport, Trainer, TrainerConfig
 from fmgs_core.types import BodyState, PriorMaps
@@ -133,6 +138,17 @@ def test_geometry_trust_scales_what_the_maps_say():
     for name in ("depth", "normal", "label"):
         assert float(b[name]) == pytest.approx(0.25 * float(a[name]), rel=1e-4)
     assert b["color"] == a["color"]
+
+
+def test_what_a_gpu_computes_in_torch_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch):
+    """The twins of the kernels are a GPU's path. Without a room behind, whose constant the kernels leave out."""
+    config = replace(CONFIG, background=BackgroundConfig(enabled=False))
+    by_kernels = [r.losses for r in steps(trainer_on(turn(6), config), 9)]
+    monkeypatch.setattr(model, "pose_splats", pose_splats_reference)
+    monkeypatch.setattr(trainer_module, "picture_losses", picture_losses_reference)
+    in_torch = [r.losses for r in steps(trainer_on(turn(6), config), 9)]
+    for a, b in zip(by_kernels, in_torch, strict=True):
+        assert {k: float(v) for k, v in a.items()} == pytest.approx({k: float(v) for k, v in b.items()}, rel=2e-3, abs=1e-6)
 
 
 # -- what comes in
