@@ -11,7 +11,7 @@ help:
 	@echo "make demo   fit an avatar to the sample bag and show where its pictures are (out/demo)"
 	@echo "make test   run the tests"
 	@echo "make lint   ruff and pyright"
-	@echo "make bench  milliseconds of every stage on this machine"
+	@echo "make bench  time every stage beside a C++ twin (needs g++) and compare with benchmarks/baseline.json; four minutes"
 
 demo: $(READY)
 	$(BIN)/fmgs demo --out out/demo
@@ -25,7 +25,7 @@ lint: $(READY)
 	$(BIN)/pyright
 
 bench: $(READY)
-	$(BIN)/python benchmarks/stages.py
+	$(BIN)/fmgs bench
 
 # mediapipe is taken without its dependencies: of those it names, the pose model needs only what constraints.txt lists
 # (not jax, sounddevice or an OpenCV that wants libGL), which keeps the install small and free of system packages.

@@ -48,9 +48,8 @@ def check_picture_path(path: Path) -> None:
 def _panel(axes: Axes, table: Growth) -> None:
     for (name, y), marker in zip(table.ys.items(), "os^v", strict=False):
         axes.loglog(table.x, y, marker=marker, ms=3.5, lw=1.2, label=name)
-    values = np.log10([value for y in table.ys.values() for value in y if value > 0])
-    if len(values):  # whole decades, so that slopes can be compared
-        axes.set_ylim(10 ** np.floor(values.min()), 10 ** np.ceil(values.max()))
+    values = np.log10([value for y in table.ys.values() for value in y if value > 0] or [1.0])
+    axes.set_ylim(10 ** np.floor(values.min()), 10 ** np.ceil(values.max() + 1e-9))  # whole decades: slopes can be compared
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(EngFormatter(sep=""))

@@ -116,9 +116,13 @@ def test_growth_is_measured_at_every_size(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(growing, "KEYFRAME_SIDE_PX", 48)
     monkeypatch.setattr(growing, "SPLATS_OVER_PIXELS", 100)
     monkeypatch.setattr(growing, "REPEATS", 1)
+    # So little may fit into what the process holds already.
+    megabytes = iter([500.0, 501.0, 504.0])
+    monkeypatch.setattr(growing, "resident_mb", lambda: next(megabytes))
     tables = list(growth(BODY, None, quiet))
     assert [table.x for table in tables] == [[2, 5], [2, 5], [50, 100], [1024, 2304]]
     assert [set(table.ys) for table in tables[::2]] == [{"training step", "taking a frame in"}, {"cpu backend"}]
+    assert tables[1].ys == {"resident, added": [1.0, 4.0]}
     write_growth_picture(tmp_path / "new" / "growth.svg", tables)
     text = (tmp_path / "new" / "growth.svg").read_text()
     assert "keyframes of 48-px pictures" in text and "forward and backward [ms]" in text
