@@ -107,6 +107,75 @@ inline void store_sums(float* to, Row a, Row b, Row c, Row d) {
   *reinterpret_cast<Four*>(to) = __builtin_shufflevector(e, e, 0, 1, 2, 3) + __builtin_shufflevector(e, e, 4, 5, 6, 7);
 }
 
+// Between channels (one row each, a block of pixels) and pixels (row p: pixel p of every line of the block, four channels).
+// Each group of four lanes is a 4 x 4 matrix that is transposed, so this is its own inverse.
+inline void transpose(Row& a, Row& b, Row& c, Row& d) {
+#define LOW(x, y) __builtin_shufflevector(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define HIGH(x, y) __builtin_shufflevector(x, y, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define LEFT(x, y) __builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define RIGHT(x, y) __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+  const Row ab = LOW(a, b), AB = HIGH(a, b), cd = LOW(c, d), CD = HIGH(c, d);
+  a = LEFT(ab, cd), b = RIGHT(ab, cd), c = LEFT(AB, CD), d = RIGHT(AB, CD);
+#undef LOW
+#undef HIGH
+#undef LEFT
+#undef RIGHT
+}
+
+// A block's place in a picture: its first pixel, the picture's width, and how much of the block lies inside.
+struct Place {
+  long first, width;
+  int pixels, lines;
+};
+
+template <int Count>
+inline void copy_few(float* to, const float* from) {
+  for (int c = 0; c < Count; c++) to[c] = from[c];
+}
+
+// Writes the first Count <= 4 of four channels, from channel `c` of a picture with `channels`; read_block is the inverse.
+template <int Count>
+inline void write_block(float* picture, int channels, int c, const Place& at, Row a, Row b, Row d, Row e) {
+  transpose(a, b, d, e);
+  alignas(64) float pixels[4][LANES];
+  store(pixels[0], a), store(pixels[1], b), store(pixels[2], d), store(pixels[3], e);
+  if (at.pixels == BLOCK && at.lines == BLOCK) {
+    for (int l = 0; l < BLOCK; l++)
+      for (int p = 0; p < BLOCK; p++) copy_few<Count>(picture + (at.first + l * at.width + p) * channels + c, pixels[p] + 4 * l);
+  } else {
+    for (int l = 0; l < at.lines; l++)
+      for (int p = 0; p < at.pixels; p++) copy_few<Count>(picture + (at.first + l * at.width + p) * channels + c, pixels[p] + 4 * l);
+  }
+}
+template <int Count>
+inline void read_block(const float* picture, int channels, int c, const Place& at, Row* to) {
+  alignas(64) float pixels[4][LANES];
+  if (at.pixels < BLOCK || at.lines < BLOCK || Count < 4) std::memset(pixels, 0, sizeof pixels);
+  for (int l = 0; l < at.lines; l++)
+    for (int p = 0; p < at.pixels; p++) copy_few<Count>(pixels[p] + 4 * l, picture + (at.first + l * at.width + p) * channels + c);
+  Row a = load(pixels[0]), b = load(pixels[1]), d = load(pixels[2]), e = load(pixels[3]);
+  transpose(a, b, d, e);
+  to[0] = a;
+  if (Count > 1) to[1] = b;
+  if (Count > 2) to[2] = d;
+  if (Count > 3) to[3] = e;
+}
+// Pictures of one channel.
+inline void write_plane(float* picture, const Place& at, Row a) {
+  alignas(64) float pixels[LANES];
+  store(pixels, a);
+  for (int l = 0; l < at.lines; l++)
+    if (at.pixels == BLOCK) copy_few<4>(picture + at.first + l * at.width, pixels + 4 * l);
+    else for (int p = 0; p < at.pixels; p++) picture[at.first + l * at.width + p] = pixels[4 * l + p];
+}
+inline Row read_plane(const float* picture, const Place& at) {
+  alignas(64) float pixels[LANES] = {};
+  for (int l = 0; l < at.lines; l++)
+    if (at.pixels == BLOCK) copy_few<4>(pixels + 4 * l, picture + at.first + l * at.width);
+    else for (int p = 0; p < at.pixels; p++) pixels[4 * l + p] = picture[at.first + l * at.width + p];
+  return load(pixels);
+}
+
 // ------------------------------------------------------------------------------------------------------------- the state
 
 // Columns of a splat's screen-space row (one cache line), of its pixel sums, and the channel counts this file is built for.
@@ -140,12 +209,14 @@ struct Gradients {
 struct Twin {
   Inputs in;
   int columns, tiles;
-  // Per splat; only what is seen is written. seen: indices front to back, once tiled.
-  std::vector<float> rows, features;
-  std::vector<int> bounds, facing, seen, unsorted;
-  std::vector<uint32_t> keys, keys_swapped;
-  std::vector<int> swapped;
-  // Per tile: members front to back; per place in `seen`: its pairs, as positions in `members`.
+  // Per splat; only what is seen is written.
+  std::vector<float> rows, features, depths;
+  std::vector<int> bounds, facing;
+  // What is seen, as the caller has it; `order`: front to back, in one of the two buffers after it.
+  std::vector<int> seen, sorted_a, sorted_b;
+  const int* order;
+  std::vector<uint32_t> keys_a, keys_b;
+  // Per tile: members front to back; per splat: its pairs, as positions in `members`.
   std::vector<int> starts, ends, members, pair_starts, pairs;
   // Left by the forward pass for the backward pass.
   std::vector<int> needed;
@@ -283,6 +354,7 @@ void project_sixteen(Twin& twin, int begin, int end) {
     for (int k = 0; k < COLUMNS; k++) r[k] = t[k][l];
     for (int k = 0; k < 4; k++) twin.bounds[i * 4 + k] = int(box[k][l]);
     twin.facing[i] = lane(away, l) ? -1 : 1;
+    twin.depths[i] = t[Z][l];
     float* f = &twin.features[(long)i * C::features];
     for (int k = 0; k < 3; k++) f[k] = in.colors[i * 3 + k];
     for (int k = 0; k < C::normals; k++) f[3 + k] = t[NX + k][l];
@@ -293,7 +365,7 @@ void project_sixteen(Twin& twin, int begin, int end) {
 template <class C>
 void project(Twin& twin) {
   const int n = twin.in.n;
-  grow(twin.rows, (size_t)n * COLUMNS), grow(twin.bounds, (size_t)n * 4), grow(twin.facing, n);
+  grow(twin.rows, (size_t)n * COLUMNS), grow(twin.bounds, (size_t)n * 4), grow(twin.facing, n), grow(twin.depths, n);
   grow(twin.features, (size_t)n * C::features);
 #pragma omp parallel for schedule(dynamic, 16)
   for (int g = 0; g < (n + LANES - 1) / LANES; g++) project_sixteen<C>(twin, g * LANES, std::min(n, (g + 1) * LANES));
@@ -304,59 +376,63 @@ void project(Twin& twin) {
 // Stable radix sort by depth, eleven bits at a time, of the bits that differ: positive floats sort like their bits.
 void sort_seen(Twin& twin) {
   const int n = twin.in.n;
-  grow(twin.unsorted, n), grow(twin.keys, n), grow(twin.keys_swapped, n), grow(twin.swapped, n);
+  twin.seen.resize(n), grow(twin.sorted_a, n), grow(twin.sorted_b, n), grow(twin.keys_a, n), grow(twin.keys_b, n);
   int count = 0;
   uint32_t least = ~0u, most = 0;
   for (int i = 0; i < n; i++) {
     if (!twin.facing[i]) continue;
     uint32_t key;
-    std::memcpy(&key, &twin.rows[(long)i * COLUMNS + Z], 4);
-    twin.unsorted[count] = i, twin.keys[count++] = key;
+    std::memcpy(&key, &twin.depths[i], 4);
+    twin.seen[count] = i, twin.keys_a[count++] = key;
     least = std::min(least, key), most = std::max(most, key);
   }
-  for (int k = 0; k < count; k++) twin.keys[k] -= least;
-  int *from = twin.unsorted.data(), *to = twin.swapped.data();
-  uint32_t *keys = twin.keys.data(), *keys_to = twin.keys_swapped.data();
+  twin.seen.resize(count);
+  const int* from = twin.seen.data();
+  int *to = twin.sorted_a.data(), *spare = twin.sorted_b.data();
+  uint32_t *keys = twin.keys_a.data(), *keys_to = twin.keys_b.data();
   for (int shift = 0; shift < 32 && count && (most - least) >> shift; shift += 11) {
     int places[2048] = {};
-    for (int k = 0; k < count; k++) places[keys[k] >> shift & 2047]++;
+    for (int k = 0; k < count; k++) places[(keys[k] - least) >> shift & 2047]++;
     int sum = 0;
     for (int& p : places) { const int here = p; p = sum; sum += here; }
     for (int k = 0; k < count; k++) {
-      const int place = places[keys[k] >> shift & 2047]++;
+      const int place = places[(keys[k] - least) >> shift & 2047]++;
       to[place] = from[k], keys_to[place] = keys[k];
     }
-    std::swap(from, to), std::swap(keys, keys_to);
+    from = to, std::swap(to, spare), std::swap(keys, keys_to);
   }
-  twin.seen.assign(from, from + count);
+  twin.order = from;
+}
+
+template <class Each>
+inline void all_tiles(const int* b, int columns, Each each) {
+  for (int y = b[2] / TILE; y <= (b[3] - 1) / TILE; y++)
+    for (int x = b[0] / TILE; x <= (b[1] - 1) / TILE; x++) each(y * columns + x);
 }
 
 void tile(Twin& twin) {
   sort_seen(twin);
   const int columns = (twin.in.width + TILE - 1) / TILE, tiles = columns * ((twin.in.height + TILE - 1) / TILE);
   twin.columns = columns, twin.tiles = tiles;
-  const int count = twin.seen.size();
-  twin.starts.assign(tiles + 1, 0);
-  grow(twin.pair_starts, count + 1);
+  twin.ends.assign(tiles + 1, 0);
+  grow(twin.pair_starts, twin.in.n);
   int total = 0;
-  for (int k = 0; k < count; k++) {
-    const int* b = &twin.bounds[twin.seen[k] * 4];
-    twin.pair_starts[k] = total;
-    for (int y = b[2] / TILE; y <= (b[3] - 1) / TILE; y++)
-      for (int x = b[0] / TILE; x <= (b[1] - 1) / TILE; x++) twin.starts[y * columns + x + 1]++, total++;
+  for (int i : twin.seen) {
+    const int* b = &twin.bounds[i * 4];
+    twin.pair_starts[i] = total;
+    all_tiles(b, columns, [&](int t) { twin.ends[t]++, total++; });
   }
-  twin.pair_starts[count] = total;
-  for (int t = 0; t < tiles; t++) twin.starts[t + 1] += twin.starts[t];
-  twin.ends.assign(twin.starts.begin(), twin.starts.end());
-  grow(twin.members, total), grow(twin.pairs, total);
-  int pair = 0;
-  for (int k = 0; k < count; k++) {
-    const int i = twin.seen[k], *b = &twin.bounds[i * 4];
-    for (int y = b[2] / TILE; y <= (b[3] - 1) / TILE; y++)
-      for (int x = b[0] / TILE; x <= (b[1] - 1) / TILE; x++) {
-        const int position = twin.ends[y * columns + x]++;
-        twin.members[position] = i, twin.pairs[pair++] = position;
-      }
+  twin.starts.resize(tiles + 1);
+  int sum = 0;
+  for (int t = 0; t <= tiles; t++) twin.starts[t] = sum, sum += twin.ends[t], twin.ends[t] = twin.starts[t];
+  grow(twin.members, total + 1), grow(twin.pairs, total + 4);
+  for (size_t k = 0; k < twin.seen.size(); k++) {
+    const int i = twin.order[k], *b = &twin.bounds[i * 4];
+    int* pair = &twin.pairs[twin.pair_starts[i]];
+    all_tiles(b, columns, [&](int t) {
+      const int position = twin.ends[t]++;
+      twin.members[position] = i, *pair++ = position;
+    });
   }
 }
 
@@ -425,31 +501,30 @@ int forward_tile(const Twin& twin, int t, int x0, int y0, float* transmittance, 
   return end;
 }
 
+inline Place place_of(const Twin& twin, int x0, int y0, int b) {
+  const int x = x0 + b % BLOCK * BLOCK, y = y0 + b / BLOCK * BLOCK, W = twin.in.width, H = twin.in.height;
+  return {(long)y * W + x, W, std::max(std::min(W - x, BLOCK), 0), std::max(std::min(H - y, BLOCK), 0)};
+}
+
 template <class C>
-void write_tile(const Twin& twin, const Pictures& out, int x0, int y0, const float* T, const Row (*blended)[C::quantities], float* lengths) {
-  const int W = twin.in.width, H = twin.in.height;
+void write_tile(const Twin& twin, const Pictures& out, int x0, int y0, const float* T, const Row (*blended)[C::quantities], float* inverse_length) {
   for (int b = 0; b < BLOCKS; b++) {
-    alignas(64) float normal[3][LANES], depth[LANES], length[LANES];
-    const Row opaque = 1.f - load(T + b * LANES);
-    if (C::normals) {
-      const Row nx = blended[b][3], ny = blended[b][4], nz = blended[b][5];
-      const Row n = larger(root(nx * nx + ny * ny + nz * nz), row(1e-12f));
-      const Row inverse = where(at_most(row(ALPHA_MIN), opaque), 1.f / n, row(0.f));
-      store(length, n), store(normal[0], nx * inverse), store(normal[1], ny * inverse), store(normal[2], nz * inverse);
-      store(lengths + b * LANES, inverse);
+    const Place at = place_of(twin, x0, y0, b);
+    const Row opaque = 1.f - load(T + b * LANES), *q = blended[b], none = row(0.f);
+    const Mask visible = at_most(row(ALPHA_MIN), opaque);
+    write_plane(out.alpha, at, opaque);
+    write_block<3>(out.rgb, 3, 0, at, q[0], q[1], q[2], none);
+    if constexpr (C::normals) {
+      const Row length = larger(root(q[3] * q[3] + q[4] * q[4] + q[5] * q[5]), row(1e-12f));
+      const Row inverse = where(visible, 1.f / length, none);
+      write_block<3>(out.normal, 3, 0, at, q[3] * inverse, q[4] * inverse, q[5] * inverse, none);
+      store(inverse_length + b * LANES, inverse);
     }
-    if (C::depth) store(depth, blended[b][C::features] / opaque);
-    for (int l = 0; l < LANES; l++) {
-      const int px = x0 + b % BLOCK * BLOCK + l % BLOCK, py = y0 + b / BLOCK * BLOCK + l / BLOCK;
-      if (px >= W || py >= H) continue;
-      const long p = (long)py * W + px;
-      out.alpha[p] = opaque[l];
-      for (int c = 0; c < 3; c++) out.rgb[p * 3 + c] = blended[b][c][l];
-      for (int c = 0; c < C::normals; c++) out.normal[p * 3 + c] = normal[c][l];
-      if (C::depth && opaque[l] >= ALPHA_MIN) out.depth[p] = depth[l];
-      const float* logits = reinterpret_cast<const float*>(&blended[b][3 + C::normals]) + l;
-      for (int c = 0; c < C::logits; c++) out.logits[p * C::logits + c] = logits[c * LANES];
+    for (int c = 0; c < C::logits; c += 4) {
+      const Row* l = q + 3 + C::normals + c;
+      write_block<4>(out.logits, C::logits, c, at, l[0], l[1], l[2], l[3]);
     }
+    if constexpr (C::depth) write_plane(out.depth, at, where(visible, q[C::features] / opaque, row(NAN)));
   }
 }
 
@@ -475,34 +550,24 @@ void composite(Twin& twin, const Pictures& out) {
 template <class C>
 void read_tile(const Twin& twin, const Pictures& out, const Pictures& grad, int x0, int y0, const float* T, const float* inverse_length,
                Row (*blended)[C::quantities], float* behind) {
-  const int W = twin.in.width, H = twin.in.height;
   for (int b = 0; b < BLOCKS; b++) {
-    alignas(64) float g[C::quantities + 1][LANES], n[3][LANES], d[LANES];
-    for (int l = 0; l < LANES; l++) {
-      const int px = x0 + b % BLOCK * BLOCK + l % BLOCK, py = y0 + b / BLOCK * BLOCK + l / BLOCK;
-      const bool inside = px < W && py < H;
-      const long p = inside ? (long)py * W + px : 0;
-      g[C::quantities][l] = inside ? grad.alpha[p] : 0.f;
-      for (int c = 0; c < 3; c++) g[c][l] = inside ? grad.rgb[p * 3 + c] : 0.f;
-      for (int c = 0; c < C::normals; c++) g[3 + c][l] = inside ? grad.normal[p * 3 + c] : 0.f, n[c][l] = out.normal[p * 3 + c];
-      for (int c = 0; c < C::logits; c++) g[3 + C::normals + c][l] = inside ? grad.logits[p * C::logits + c] : 0.f;
-      if (C::depth) g[C::features][l] = inside ? grad.depth[p] : 0.f, d[l] = out.depth[p];
-    }
-    for (int c = 0; c < C::quantities; c++) blended[b][c] = load(g[c]);
+    const Place at = place_of(twin, x0, y0, b);
+    Row* q = blended[b];
+    read_block<3>(grad.rgb, 3, 0, at, q);
+    for (int c = 0; c < C::logits; c += 4) read_block<4>(grad.logits, C::logits, c, at, q + 3 + C::normals + c);
     const Row remaining = load(T + b * LANES), opaque = 1.f - remaining;
     const Mask visible = at_most(row(ALPHA_MIN), opaque);
-    Row total = load(g[C::quantities]);
-    if (C::normals) {
-      const Row nx = load(n[0]), ny = load(n[1]), nz = load(n[2]), inverse = load(inverse_length + b * LANES);
-      const Row along = nx * blended[b][3] + ny * blended[b][4] + nz * blended[b][5];
-      blended[b][3] = where(visible, (blended[b][3] - along * nx) * inverse, row(0.f));
-      blended[b][4] = where(visible, (blended[b][4] - along * ny) * inverse, row(0.f));
-      blended[b][5] = where(visible, (blended[b][5] - along * nz) * inverse, row(0.f));
+    Row total = read_plane(grad.alpha, at);
+    if constexpr (C::normals) {
+      Row g[3], n[3];
+      read_block<3>(grad.normal, 3, 0, at, g), read_block<3>(out.normal, 3, 0, at, n);
+      const Row along = n[0] * g[0] + n[1] * g[1] + n[2] * g[2], inverse = load(inverse_length + b * LANES);
+      for (int c = 0; c < 3; c++) q[3 + c] = where(visible, (g[c] - along * n[c]) * inverse, row(0.f));
     }
-    if (C::depth) {
-      const Row per_weight = where(visible, blended[b][C::features] / opaque, row(0.f));
-      blended[b][C::features] = per_weight;
-      total -= where(visible, per_weight * load(d), row(0.f));
+    if constexpr (C::depth) {
+      const Row per_weight = where(visible, read_plane(grad.depth, at) / opaque, row(0.f));
+      q[C::features] = per_weight;
+      total -= where(visible, per_weight * read_plane(out.depth, at), row(0.f));
     }
     store(behind + b * LANES, -total * remaining);
   }
@@ -618,8 +683,9 @@ void splats_backward(const Twin& twin, const Gradients& grads, int begin, int en
   alignas(64) float S[C::stride][LANES], columns[COLUMNS][LANES], side_of[LANES];
   for (int l = 0; l < LANES; l++) {
     const int k = std::min(begin + l, end - 1), i = index[l] = twin.seen[k];
+    const int pairs = k + 1 < (int)twin.seen.size() ? twin.pair_starts[twin.seen[k + 1]] : twin.starts[twin.tiles];
     alignas(64) float total[C::stride] = {};
-    for (int p = twin.pair_starts[k]; p < twin.pair_starts[k + 1]; p++)
+    for (int p = twin.pair_starts[i]; p < pairs; p++)
       for (int c = 0; c < C::stride; c++) total[c] += twin.sums[(long)twin.pairs[p] * C::stride + c];
     for (int c = 0; c < 3; c++) grads.colors[i * 3 + c] = total[FEATURES + c];
     for (int c = 0; c < C::logits; c++) grads.logits[(long)i * C::logits + c] = total[FEATURES + 3 + C::normals + c];

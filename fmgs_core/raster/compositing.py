@@ -32,6 +32,7 @@ from fmgs_core.raster.simd import (
     block_x,
     block_y,
     full,
+    lane_sum,
     larger,
     load,
     smaller,
@@ -45,9 +46,9 @@ BLOCKS = TILE * TILE // LANES
 
 # Sums over pixels that the backward pass leaves per pair of tile and splat, from which `unfold_sums` makes the gradient of the
 # splat's row: gradients of Q d (U, V) and of w (W), each as it is and times d; of the low-pass times d; of the opacity; of the
-# centre's depth. Those of the features follow.
-U_1, V_1, W_1, U_X, U_Y, V_X, V_Y, W_X, W_Y, L_X, L_Y, OPACITY_1, Z_1 = range(13)
-SUMS = 16
+# centre's depth. Those of the features stand where `first_feature_sum` says.
+U_1, V_1, W_1, U_X, U_Y, V_X, V_Y, W_X, W_Y, L_X, L_Y, OPACITY_1 = range(12)
+Z_1 = 15
 
 _NO_HIT = 1e30
 _EXPONENT_MAX = 8.0  # exp(-8) is under ALPHA_MIN
@@ -104,8 +105,16 @@ def forward_tile(rows, bounds, features, members, begin, end, x0, y0, with_depth
 
 
 @kernel_part
+def first_feature_sum(geometry, widths):
+    """Colours or normals, whichever come first, are padded to four: Z_1 stands in their padding."""
+    if not geometry:
+        return 0
+    return Z_1 - 3 if widths[0] + widths[1] else Z_1 + 1
+
+
+@kernel_part
 def backward_tile(
-    rows, bounds, features, members, begin, end, x0, y0, with_depth,
+    rows, bounds, features, members, begin, end, x0, y0, widths,
     transmittance, last, last_of_block, grad_blended, behind, weights, touched, sums,
 ):  # fmt: skip
     """Writes the pixel sums of every pair [begin, end) to its row of `sums`, walking back to front.
@@ -115,11 +124,12 @@ def backward_tile(
     `blended` of the forward pass. `weights` and `touched` are scratch.
     """
     F = features.shape[1]
+    with_depth = widths[3] > 0
     stride = (F + 1) * LANES if with_depth else F * LANES
     x, y = block_x() + (np.float32(x0) + _HALF), block_y() + (np.float32(y0) + _HALF)
     zero = full(0.0)
     for k in range(end - 1, begin - 1, -1):
-        i, place, to = members[k], np.float32(k - begin), k * (SUMS + F)
+        i, place, to = members[k], np.float32(k - begin), k * sums.shape[1]
         splat = _splat(rows, i)
         left, right, top, bottom = _blocks_of(bounds, i, x0, y0)
         u_1, v_1, w_1, u_x, u_y, v_x, v_y = zero, zero, zero, zero, zero, zero, zero
@@ -190,15 +200,34 @@ def backward_tile(
         store_sums(sums, to + U_1, u_1, v_1, w_1, u_x)
         store_sums(sums, to + U_Y, u_y, v_x, v_y, w_x)
         store_sums(sums, to + W_Y, w_y, l_x, l_y, opacity_1)
-        store_sums(sums, to + Z_1, z_1, zero, zero, zero)
-        _feature_sums(weights, touched, touches, grad_blended, F, stride, sums, to + SUMS)
+        if not widths[0] + widths[1]:
+            store_sums(sums, to + Z_1 - 3, zero, zero, zero, z_1)
+        _feature_sums(weights, touched, touches, grad_blended, F, stride, sums, to + first_feature_sum(True, widths))
+        if widths[0] + widths[1]:
+            sums[k, Z_1] = lane_sum(z_1)
 
 
 @kernel_part
 def backward_tile_features(
-    rows, bounds, members, begin, end, x0, y0, F, transmittance, last, last_of_block, grad_blended, weights, touched, sums
+    rows,
+    bounds,
+    members,
+    begin,
+    end,
+    x0,
+    y0,
+    F,
+    with_depth,
+    transmittance,
+    last,
+    last_of_block,
+    grad_blended,
+    weights,
+    touched,
+    sums,
 ):
-    """The part of `backward_tile` that concerns the first F quantities alone, front to back; rows of `sums` have F columns."""
+    """The part of `backward_tile` that concerns the first F quantities alone, front to back."""
+    stride = (F + 1) * LANES if with_depth else F * LANES
     x, y = block_x() + (np.float32(x0) + _HALF), block_y() + (np.float32(y0) + _HALF)
     for b in range(BLOCKS):
         store(transmittance, b * LANES, full(1.0))
@@ -225,7 +254,7 @@ def backward_tile_features(
                 store(weights, touches * LANES, alpha * before)
                 touched[touches] = b
                 touches += 1
-        _feature_sums(weights, touched, touches, grad_blended, F, F * LANES, sums, k * F)
+        _feature_sums(weights, touched, touches, grad_blended, F, stride, sums, k * sums.shape[1])
 
 
 @kernel_part

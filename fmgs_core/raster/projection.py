@@ -10,7 +10,7 @@ where J = [a b] / z_centre holds the projected tangents, Q = J^-1, g = -Q^T h an
 import math
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32
 from numba import prange
 
 from fmgs_core.raster.constants import (
@@ -33,13 +33,11 @@ from fmgs_core.raster.simd import (
     lanes,
     larger,
     magnitude,
-    narrow,
     root,
     smaller,
     store,
     take_next,
     where,
-    wide,
 )
 from fmgs_core.types import Camera
 
@@ -62,34 +60,22 @@ _LOG_SLACK = 2e-3
 _BATCH = 16
 
 
-def view_of(camera: Camera) -> Float64[np.ndarray, "20"]:
+def view_of(camera: Camera) -> Float32[np.ndarray, "20"]:
     """Rotation (9), translation (3), the 2 x 2 part of K (4), its last column (2), width and height."""
     T, K = camera.T_camera_world, camera.K
     view = [T[:3, :3].ravel(), T[:3, 3], K[:2, :2].ravel(), K[:2, 2], [camera.width, camera.height]]
-    return np.concatenate(view)
+    return np.concatenate(view, dtype=np.float32, casting="same_kind")
 
 
 @parallel_kernel
 def project(
-    means,
-    quats,
-    scales,
-    opacities,
-    colors,
-    logits,
-    view,
-    cull_backfaces,
-    with_normals,
-    workers,
-    counter,
-    rows,
-    bounds,
-    features,
-):
-    """Writes the rows, pixel bounds x0, x1, y0, y1 (end exclusive) and features of the splats that are seen.
+    means, quats, scales, opacities, colors, logits, view, cull_backfaces, with_normals, workers, counter,
+    rows, bounds, depths, features,
+):  # fmt: skip
+    """Writes the rows, pixel bounds x0, x1, y0, y1 (end exclusive), depths and features of the splats that are seen.
 
-    Bounds of all others are empty, and their rows and features are left as they are. Features are colours, normals and
-    logits side by side, each padded with zeros to a multiple of four. `workers`: number of threads; `counter` is zero.
+    Bounds of all others are empty, and the rest is left as it is. Features are colours, normals and logits side by side,
+    each padded with zeros to a multiple of four. `workers`: number of threads; `counter` is zero.
     """
     groups = -(-len(means) // LANES)
     for _ in prange(workers):
@@ -101,39 +87,42 @@ def project(
                 for lane in range(LANES):
                     index[lane] = min(begin + lane, end - 1)
                 seen = _project_sixteen(means, quats, scales, opacities, colors, logits, view, cull_backfaces, index, columns)
-                _keep(seen, begin, end, columns, colors, logits, with_normals, rows, bounds, features)
+                for lane in range(end - begin):
+                    i = begin + lane
+                    if (seen >> lane) & 1:
+                        _keep(columns, lane, i, rows, bounds)
+                        depths[i] = rows[i, Z]
+                        _keep_features(rows, colors, logits, with_normals, i, features)
+                    else:
+                        bounds[i, 0], bounds[i, 1], bounds[i, 2], bounds[i, 3] = 0, 0, 0, 0
             batch = take_next(counter)
 
 
 @kernel_part
-def _keep(seen, begin, end, columns, colors, logits, with_normals, rows, bounds, features):
-    """Distributes `columns` to the splats of which `seen` has the bit."""
-    n_rgb, n_logits = colors.shape[1], logits.shape[1]
-    for lane in range(end - begin):
-        i = begin + lane
-        if not (seen >> lane) & 1:
-            bounds[i, 1] = bounds[i, 0] = 0
-            continue
-        for k in range(4):
-            bounds[i, k] = np.int32(columns[(COLUMNS + k) * LANES + lane])
-        for k in range(COLUMNS):
-            rows[i, k] = columns[k * LANES + lane]
-        at = 0
-        if n_rgb:
-            features[i, 0], features[i, 1], features[i, 2], features[i, 3] = colors[i, 0], colors[i, 1], colors[i, 2], 0
-            at += 4
-        if with_normals:
-            features[i, at], features[i, at + 1], features[i, at + 2], features[i, at + 3] = (
-                rows[i, NX],
-                rows[i, NY],
-                rows[i, NZ],
-                0,
-            )
-            at += 4
-        for c in range(n_logits):
-            features[i, at + c] = logits[i, c]
-        for c in range(at + n_logits, features.shape[1]):
-            features[i, c] = 0
+def _keep(columns, lane, i, rows, bounds):
+    for k in range(4):
+        bounds[i, k] = np.int32(columns[(COLUMNS + k) * LANES + lane])
+    for k in range(COLUMNS):
+        rows[i, k] = columns[k * LANES + lane]
+
+
+@kernel_part
+def _keep_features(rows, colors, logits, with_normals, i, features):
+    at = 0
+    if colors.shape[1]:
+        for c in range(3):
+            features[i, c] = colors[i, c]
+        features[i, 3] = 0
+        at = 4
+    if with_normals:
+        for c in range(3):
+            features[i, at + c] = rows[i, NX + c]
+        features[i, at + 3] = 0
+        at += 4
+    for c in range(logits.shape[1]):
+        features[i, at + c] = logits[i, c]
+    for c in range(at + logits.shape[1], features.shape[1]):
+        features[i, c] = 0
 
 
 @kernel_part
@@ -152,32 +141,31 @@ def _project_sixteen(means, quats, scales, opacities, colors, logits, view, cull
     seen = seen & _bounded(means, index) & _bounded(quats, index) & _bounded(scales, index)
     seen = seen & (o >= ALPHA_MIN) & (o <= PARAMETER_MAX) & _bounded(colors, index) & _bounded(logits, index)
 
-    a, b = _scaled(a, _wide_column(scales, 0, index)), _scaled(b, _wide_column(scales, 1, index))
+    a, b = _scaled(a, _column(scales, 0, index)), _scaled(b, _column(scales, 1, index))
     z = mu[2]
     inverse_z = 1.0 / z
     ax, ay = _projected_tangent(K, mu, inverse_z, a)
     bx, by = _projected_tangent(K, mu, inverse_z, b)
     q00, q01, q10, q11, facing = _inverse_jacobian(ax, ay, bx, by, z)
-    cx = narrow((mu[0] * K[0] + mu[1] * K[1]) * inverse_z + view[16])
-    cy = narrow((mu[0] * K[2] + mu[1] * K[3]) * inverse_z + view[17])
-    gx, gy = narrow(-(q00 * a[2] + q10 * b[2]) * inverse_z), narrow(-(q01 * a[2] + q11 * b[2]) * inverse_z)
+    cx = (mu[0] * K[0] + mu[1] * K[1]) * inverse_z + view[16]
+    cy = (mu[0] * K[2] + mu[1] * K[3]) * inverse_z + view[17]
+    gx, gy = -(q00 * a[2] + q10 * b[2]) * inverse_z, -(q01 * a[2] + q11 * b[2]) * inverse_z
 
-    z, inverse_z, az, bz = narrow(z), narrow(inverse_z), narrow(a[2]), narrow(b[2])
     opacity = smaller(o, full(1.0))
     reach_squared = _log_above(larger(opacity * (1 / ALPHA_MIN), full(1.0)))
     reach, radius = root(reach_squared), root(reach_squared * 2.0)  # of the low-pass [px]; in standard deviations
-    x0, x1 = _pixels(cx, _extent(narrow(ax), narrow(bx), az, bz, z, radius), reach, view[18])
-    y0, y1 = _pixels(cy, _extent(narrow(ay), narrow(by), az, bz, z, radius), reach, view[19])
+    x0, x1 = _pixels(cx, _extent(ax, bx, a[2], b[2], z, radius), reach, view[18])
+    y0, y1 = _pixels(cy, _extent(ay, by, a[2], b[2], z, radius), reach, view[19])
     seen = seen & (x0 < x1) & (y0 < y1)
 
-    support = root(az * az + bz * bz) * inverse_z * SUPPORT_SIGMA + SUPPORT_SLACK
+    support = root(a[2] * a[2] + b[2] * b[2]) * inverse_z * SUPPORT_SIGMA + SUPPORT_SLACK
     side = where(away, full(-1.0), full(1.0))
     store(columns, CX * LANES, cx)
     store(columns, CY * LANES, cy)
-    store(columns, Q00 * LANES, narrow(q00))
-    store(columns, Q01 * LANES, narrow(q01))
-    store(columns, Q10 * LANES, narrow(q10))
-    store(columns, Q11 * LANES, narrow(q11))
+    store(columns, Q00 * LANES, q00)
+    store(columns, Q01 * LANES, q01)
+    store(columns, Q10 * LANES, q10)
+    store(columns, Q11 * LANES, q11)
     store(columns, GX * LANES, gx)
     store(columns, GY * LANES, gy)
     store(columns, Z * LANES, z)
@@ -185,9 +173,9 @@ def _project_sixteen(means, quats, scales, opacities, colors, logits, view, cull
     store(columns, RATIO_MAX * LANES, where(facing, z * (1 / NEAR_M), full(0.0)))
     store(columns, DEPTH_LOW * LANES, larger(1.0 - support, inverse_z * NEAR_M))
     store(columns, DEPTH_HIGH * LANES, smaller(1.0 + support, full(0.999 / RATIO_MIN)))
-    store(columns, NX * LANES, narrow(n[0]) * side)
-    store(columns, NY * LANES, narrow(n[1]) * side)
-    store(columns, NZ * LANES, narrow(n[2]) * side)
+    store(columns, NX * LANES, n[0] * side)
+    store(columns, NY * LANES, n[1] * side)
+    store(columns, NZ * LANES, n[2] * side)
     store(columns, COLUMNS * LANES, x0)
     store(columns, (COLUMNS + 1) * LANES, x1)
     store(columns, (COLUMNS + 2) * LANES, y0)
@@ -197,31 +185,23 @@ def _project_sixteen(means, quats, scales, opacities, colors, logits, view, cull
 
 @parallel_kernel
 def project_backward(
-    means,
-    quats,
-    scales,
-    opacities,
-    view,
-    seen,
-    workers,
-    counter,
-    grad_rows,
-    grad_means,
-    grad_quats,
-    grad_scales,
-    grad_opacities,
-):
-    """Gradients of the splats listed in `seen` from those of their rows; those of all others are left as they are."""
-    groups = -(-len(seen) // LANES)
+    means, quats, scales, opacities, view, seen, workers, counter, grad_rows,
+    grad_means, grad_quats, grad_scales, grad_opacities,
+):  # fmt: skip
+    """Gradients of the splats listed in `seen` (ascending), of whose rows `grad_rows` are; those of all others are zero."""
+    batch_size = _BATCH * LANES
     for _ in prange(workers):
-        index, columns = np.empty(LANES, np.int32), np.empty(10 * LANES, np.float32)
+        index, place, columns = np.empty(LANES, np.int32), np.empty(LANES, np.int32), np.empty(10 * LANES, np.float32)
         batch = take_next(counter)
-        while batch * _BATCH < groups:
-            for group in range(batch * _BATCH, min((batch + 1) * _BATCH, groups)):
-                begin, end = group * LANES, min((group + 1) * LANES, len(seen))
+        while batch * batch_size < max(len(seen), 1):
+            low, high = range_of_batch(seen, batch, batch_size, len(means))
+            grad_means[low:high], grad_quats[low:high], grad_scales[low:high], grad_opacities[low:high] = 0, 0, 0, 0
+            for begin in range(batch * batch_size, min((batch + 1) * batch_size, len(seen)), LANES):
+                end = min(begin + LANES, len(seen))
                 for lane in range(LANES):
-                    index[lane] = seen[min(begin + lane, end - 1)]
-                _sixteen_backward(means, quats, scales, opacities, view, grad_rows, index, columns)
+                    place[lane] = min(begin + lane, end - 1)
+                    index[lane] = seen[place[lane]]
+                _sixteen_backward(means, quats, scales, opacities, view, grad_rows, index, place, columns)
                 for lane in range(end - begin):
                     i = index[lane]
                     for k in range(3):
@@ -235,24 +215,32 @@ def project_backward(
 
 
 @kernel_part
-def _sixteen_backward(means, quats, scales, opacities, view, grad_rows, index, columns):
+def range_of_batch(seen, batch, size, count):
+    """Splats from the batch's first of `seen` up to the next batch's: these ranges share out all splats."""
+    low = seen[batch * size] if batch else 0
+    high = seen[(batch + 1) * size] if (batch + 1) * size < len(seen) else count
+    return low, high
+
+
+@kernel_part
+def _sixteen_backward(means, quats, scales, opacities, view, grad_rows, index, place, columns):
     """Gradients of means (3 columns), quats (4), scales (2) and opacities (1)."""
     R, K = _rotation_of(view), _focal_of(view)
     mu, q, norm, a, b, n = _in_camera(means, quats, index, view)
-    su, sv = _wide_column(scales, 0, index), _wide_column(scales, 1, index)
+    su, sv = _column(scales, 0, index), _column(scales, 1, index)
     A, B, inverse_z = _scaled(a, su), _scaled(b, sv), 1.0 / mu[2]
     ax, ay = _projected_tangent(K, mu, inverse_z, A)
     bx, by = _projected_tangent(K, mu, inverse_z, B)
     # Zero for edge-on splats, of which only the centre, depth and opacity then have gradients.
     q00, q01, q10, q11, _ = _inverse_jacobian(ax, ay, bx, by, mu[2])
     # c = K2 (mu.x / mu.z, mu.y / mu.z) + c0
-    grad_cx, grad_cy = _wide_column(grad_rows, CX, index), _wide_column(grad_rows, CY, index)
+    grad_cx, grad_cy = _column(grad_rows, CX, place), _column(grad_rows, CY, place)
     gx, gy = grad_cx * K[0] + grad_cy * K[2], grad_cx * K[1] + grad_cy * K[3]
     # g = -Q^T h
     h0, h1 = A[2] * inverse_z, B[2] * inverse_z
-    g0, g1 = _wide_column(grad_rows, GX, index), _wide_column(grad_rows, GY, index)
-    p00, p01 = _wide_column(grad_rows, Q00, index) - h0 * g0, _wide_column(grad_rows, Q01, index) - h0 * g1
-    p10, p11 = _wide_column(grad_rows, Q10, index) - h1 * g0, _wide_column(grad_rows, Q11, index) - h1 * g1
+    g0, g1 = _column(grad_rows, GX, place), _column(grad_rows, GY, place)
+    p00, p01 = _column(grad_rows, Q00, place) - h0 * g0, _column(grad_rows, Q01, place) - h0 * g1
+    p10, p11 = _column(grad_rows, Q10, place) - h1 * g0, _column(grad_rows, Q11, place) - h1 * g1
     gh0, gh1 = -(q00 * g0 + q01 * g1) * inverse_z, -(q10 * g0 + q11 * g1) * inverse_z
     # Q = J^-1: grad J = -Q^T P Q^T
     l00, l01, l10, l11 = p00 * q00 + p01 * q01, p00 * q10 + p01 * q11, p10 * q00 + p11 * q01, p10 * q10 + p11 * q11
@@ -262,25 +250,25 @@ def _sixteen_backward(means, quats, scales, opacities, view, grad_rows, index, c
     gbx, gby, gbz, bx_x, bx_y = _tangent_backward(K, mu, inverse_z, B, j01, j11)
     gA, gB = (gax, gay, gaz + gh0), (gbx, gby, gbz + gh1)
     gx, gy = gx + ax_x + bx_x, gy + ax_y + bx_y
-    gz = _wide_column(grad_rows, Z, index)
+    gz = _column(grad_rows, Z, place)
     gz -= (ax * j00 + ay * j10 + bx * j01 + by * j11) * inverse_z + h0 * gh0 + h1 * gh1
     gz -= (mu[0] * gx + mu[1] * gy) * inverse_z * inverse_z
     gmu = _rotate_back(R, (gx * inverse_z, gy * inverse_z, gz))
-    side = where(_dot(n, mu) > 0.0, wide(full(-1.0)), 1.0)
+    side = where(_dot(n, mu) > 0.0, full(-1.0), full(1.0))
     gn = (
-        _wide_column(grad_rows, NX, index) * side,
-        _wide_column(grad_rows, NY, index) * side,
-        _wide_column(grad_rows, NZ, index) * side,
+        _column(grad_rows, NX, place) * side,
+        _column(grad_rows, NY, place) * side,
+        _column(grad_rows, NZ, place) * side,
     )
     gq = _rotation_backward(q, norm, _rotate_back(R, _scaled(gA, su)), _rotate_back(R, _scaled(gB, sv)), _rotate_back(R, gn))
     for k in range(3):
-        store(columns, k * LANES, narrow(gmu[k]))
+        store(columns, k * LANES, gmu[k])
     for k in range(4):
-        store(columns, (3 + k) * LANES, narrow(gq[k]))
-    store(columns, 7 * LANES, narrow(_dot(a, gA)))
-    store(columns, 8 * LANES, narrow(_dot(b, gB)))
+        store(columns, (3 + k) * LANES, gq[k])
+    store(columns, 7 * LANES, _dot(a, gA))
+    store(columns, 8 * LANES, _dot(b, gB))
     o = gather(opacities, 1, 0, index)
-    store(columns, 9 * LANES, where(o <= 1.0, gather(grad_rows, COLUMNS, OPACITY, index), full(0.0)))
+    store(columns, 9 * LANES, where(o <= 1.0, gather(grad_rows, COLUMNS, OPACITY, place), full(0.0)))
 
 
 @kernel_part
@@ -325,20 +313,20 @@ def _bounded(values, index):
 
 
 @kernel_part
-def _wide_column(values, column, index):
-    return wide(gather(values, values.shape[1], column, index))
+def _column(values, column, index):
+    return gather(values, values.shape[1], column, index)
 
 
 @kernel_part
 def _in_camera(means, quats, index, view):
     """Centre, quaternion (unit) and its norm, and the columns of the camera-frame rotation of sixteen splats."""
     R = _rotation_of(view)
-    x, y, z = _rotate(R, (_wide_column(means, 0, index), _wide_column(means, 1, index), _wide_column(means, 2, index)))
+    x, y, z = _rotate(R, (_column(means, 0, index), _column(means, 1, index), _column(means, 2, index)))
     mu = (x + view[9], y + view[10], z + view[11])
-    w, x = _wide_column(quats, 0, index), _wide_column(quats, 1, index)
-    y, z = _wide_column(quats, 2, index), _wide_column(quats, 3, index)
+    w, x = _column(quats, 0, index), _column(quats, 1, index)
+    y, z = _column(quats, 2, index), _column(quats, 3, index)
     norm = root(w * w + x * x + y * y + z * z)
-    inverse = 1.0 / larger(norm, QUATERNION_NORM_MIN)
+    inverse = 1.0 / larger(norm, full(QUATERNION_NORM_MIN))
     w, x, y, z = w * inverse, x * inverse, y * inverse, z * inverse
     a = _rotate(R, (1.0 - (y * y + z * z) * 2.0, (x * y + w * z) * 2.0, (x * z - w * y) * 2.0))
     b = _rotate(R, ((x * y - w * z) * 2.0, 1.0 - (x * x + z * z) * 2.0, (y * z + w * x) * 2.0))
@@ -366,7 +354,7 @@ def _inverse_jacobian(ax, ay, bx, by, z):
     det = ax * by - bx * ay
     most = larger(larger(magnitude(ax), magnitude(ay)), larger(magnitude(bx), magnitude(by)))
     facing = most * z < magnitude(det) * SLOPE_MAX
-    s = where(facing, z / det, 0.0)
+    s = where(facing, z / det, full(0.0))
     return by * s, -bx * s, -ay * s, ax * s, facing
 
 

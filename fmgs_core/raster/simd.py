@@ -29,26 +29,11 @@ _QUAD = ir.VectorType(ir.FloatType(), 4)
 _QUAD_MASK = ir.VectorType(ir.IntType(1), 4)
 
 
-class VectorType(types.Type):
-    """Sixteen floats."""
-
-    def __init__(self, name: str, scalar: types.Float, vector: ir.VectorType):
-        super().__init__(name=name)
-        self.scalar, self.vector = scalar, vector
-
-
-class RowType(VectorType):
+class RowType(types.Type):
     """Sixteen float32."""
 
     def __init__(self):
-        super().__init__("Row", types.float32, _VECTOR)
-
-
-class WideType(VectorType):
-    """Sixteen float64."""
-
-    def __init__(self):
-        super().__init__("Wide", types.float64, ir.VectorType(ir.DoubleType(), LANES))
+        super().__init__(name="Row")
 
 
 class MaskType(types.Type):
@@ -63,15 +48,14 @@ def intrinsic(function: Callable) -> Any:
     return _typed_intrinsic(function)
 
 
-row_type, wide_type = RowType(), WideType()
+row_type = RowType()
 mask_type = MaskType()
 
 
 @register_model(RowType)
-@register_model(WideType)
-class _VectorModel(models.PrimitiveModel):
+class _RowModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, fe_type.vector)
+        super().__init__(dmm, fe_type, _VECTOR)
 
 
 @register_model(MaskType)
@@ -86,36 +70,38 @@ def _broadcast(builder, scalar, vector):
     return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), picks)
 
 
-@lower_cast(types.Float, VectorType)
-@lower_cast(types.Integer, VectorType)
-def _scalar_to_vector(context, builder, from_type, to_type, value):
-    return _broadcast(builder, context.cast(builder, value, from_type, to_type.scalar), to_type.vector)
+@lower_cast(types.Float, RowType)
+@lower_cast(types.Integer, RowType)
+def _scalar_to_row(context, builder, from_type, _to_type, value):
+    return _broadcast(builder, context.cast(builder, value, from_type, types.float32), _VECTOR)
 
 
-def _register_operator(functions: tuple, emit, result: types.Type | None = None) -> None:
-    """Teaches numba `x op y` for two vectors of one type, or one and a number, which is broadcast by its cast."""
+def _is_row_or_number(t: types.Type) -> bool:
+    return isinstance(t, (RowType, types.Float, types.Integer))
+
+
+def _register_operator(functions: tuple, result: types.Type, emit) -> None:
+    """Teaches numba `row op row`, `row op number` and `number op row`; the number is broadcast by its cast."""
 
     class Typing(AbstractTemplate):
         def generic(self, args, kws):
-            for vector in (row_type, wide_type):
-                if len(args) == 2 and vector in args and all(isinstance(a, (type(vector), types.Number)) for a in args):
-                    return signature(result or vector, vector, vector)
+            if len(args) == 2 and row_type in args and all(map(_is_row_or_number, args)):
+                return signature(result, row_type, row_type)
             return None
 
     for function in functions:
-        infer_global(function)(type(f"Vector_{function.__name__}", (Typing,), {}))  # pyright: ignore[reportOptionalCall]
-        for kind in (RowType, WideType):
-            lower_builtin(function, kind, kind)(lambda context, builder, sig, args: emit(builder, *args))
+        infer_global(function)(type(f"Row_{function.__name__}", (Typing,), {}))  # pyright: ignore[reportOptionalCall]
+        lower_builtin(function, RowType, RowType)(lambda context, builder, sig, args: emit(builder, *args))
 
 
-_register_operator((operator.add, operator.iadd), lambda b, x, y: b.fadd(x, y, flags=_FLAGS))
-_register_operator((operator.sub, operator.isub), lambda b, x, y: b.fsub(x, y, flags=_FLAGS))
-_register_operator((operator.mul, operator.imul), lambda b, x, y: b.fmul(x, y, flags=_FLAGS))
-_register_operator((operator.truediv,), lambda b, x, y: b.fdiv(x, y, flags=_FLAGS))
+_register_operator((operator.add, operator.iadd), row_type, lambda b, x, y: b.fadd(x, y, flags=_FLAGS))
+_register_operator((operator.sub, operator.isub), row_type, lambda b, x, y: b.fsub(x, y, flags=_FLAGS))
+_register_operator((operator.mul, operator.imul), row_type, lambda b, x, y: b.fmul(x, y, flags=_FLAGS))
+_register_operator((operator.truediv,), row_type, lambda b, x, y: b.fdiv(x, y, flags=_FLAGS))
 for _function, _symbol in (
     (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "=="),
 ):  # fmt: skip
-    _register_operator((_function,), lambda b, x, y, symbol=_symbol: b.fcmp_ordered(symbol, x, y), mask_type)
+    _register_operator((_function,), mask_type, lambda b, x, y, symbol=_symbol: b.fcmp_ordered(symbol, x, y))
 
 
 @infer_global(operator.and_)  # pyright: ignore[reportOptionalCall]
@@ -130,14 +116,13 @@ def _mask_and(context, builder, sig, args):
 
 
 @infer_global(operator.neg)  # pyright: ignore[reportOptionalCall]
-class _Negative(AbstractTemplate):
+class _RowNegative(AbstractTemplate):
     def generic(self, args, kws):
-        return signature(args[0], args[0]) if isinstance(args[0], VectorType) else None
+        return signature(row_type, row_type) if args == (row_type,) else None
 
 
 @lower_builtin(operator.neg, RowType)
-@lower_builtin(operator.neg, WideType)
-def _negative(context, builder, sig, args):
+def _row_negative(context, builder, sig, args):
     return builder.fneg(args[0])
 
 
@@ -209,30 +194,6 @@ def block_y(typingctx):
     return row_type(), codegen
 
 
-def _common(x, y):
-    return wide_type if wide_type in (x, y) else row_type
-
-
-@intrinsic
-def wide(typingctx, row):
-    """The same numbers in double precision."""
-
-    def codegen(context, builder, sig, args):
-        return builder.fpext(args[0], wide_type.vector)
-
-    return wide_type(row_type), codegen
-
-
-@intrinsic
-def narrow(typingctx, row):
-    """The same numbers rounded to single precision."""
-
-    def codegen(context, builder, sig, args):
-        return builder.fptrunc(args[0], _VECTOR)
-
-    return row_type(wide_type), codegen
-
-
 @intrinsic
 def where(typingctx, mask, if_true, if_false):
     """Lane-wise choice."""
@@ -240,8 +201,7 @@ def where(typingctx, mask, if_true, if_false):
     def codegen(context, builder, sig, args):
         return builder.select(*args)
 
-    vector = _common(if_true, if_false)
-    return vector(mask_type, vector, vector), codegen
+    return row_type(mask_type, row_type, row_type), codegen
 
 
 @intrinsic
@@ -251,8 +211,7 @@ def smaller(typingctx, x, y):
     def codegen(context, builder, sig, args):
         return builder.select(builder.fcmp_ordered("<", *args), *args)
 
-    vector = _common(x, y)
-    return vector(vector, vector), codegen
+    return row_type(row_type, row_type), codegen
 
 
 @intrinsic
@@ -262,8 +221,7 @@ def larger(typingctx, x, y):
     def codegen(context, builder, sig, args):
         return builder.select(builder.fcmp_ordered(">", *args), *args)
 
-    vector = _common(x, y)
-    return vector(vector, vector), codegen
+    return row_type(row_type, row_type), codegen
 
 
 @intrinsic
@@ -302,12 +260,11 @@ def lanes(typingctx, mask):
 def _lanewise(name: str, doc: str) -> Any:
     def lanewise(typingctx, row):
         def codegen(context, builder, sig, args):
-            vector = sig.return_type.vector
-            kind = f"llvm.{name}.v{LANES}f{sig.return_type.scalar.bitwidth}"
-            function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), kind)
+            function_type = ir.FunctionType(_VECTOR, [_VECTOR])
+            function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.{name}.v{LANES}f32")
             return builder.call(function, args)
 
-        return row(row), codegen
+        return row_type(row_type), codegen
 
     lanewise.__doc__ = doc
     return intrinsic(lanewise)

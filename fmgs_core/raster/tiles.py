@@ -18,13 +18,13 @@ class Tiling:
     """Splats sorted by depth and dealt to tiles."""
 
     seen: Int32[np.ndarray, " V"]
-    """Indices of the splats inside the picture, front to back."""
+    """Indices of the splats inside the picture, ascending."""
     starts: Int32[np.ndarray, " tiles_plus_1"]
     """Range of each tile in `members`; tiles are row-major."""
     members: Int32[np.ndarray, " pairs"]
     """Indices of the splats that touch a tile, front to back within the tile."""
-    pair_starts: Int32[np.ndarray, " V_plus_1"]
-    """Range in `pairs` of each splat of `seen`."""
+    pair_starts: Int32[np.ndarray, " N_plus_1"]
+    """Range in `pairs` of each splat, seen or not."""
     pairs: Int32[np.ndarray, " pairs"]
     """Where in `members` a splat stands."""
     occupied: Int32[np.ndarray, " occupied"]
@@ -33,17 +33,24 @@ class Tiling:
     """Tiles in a row of the picture."""
 
 
-def tile_splats(bounds: Int32[np.ndarray, "N 4"], depth: Float32[np.ndarray, " N"], width: int, height: int) -> Tiling:
+def tile_splats(bounds: Int32[np.ndarray, "N 4"], depths: Float32[np.ndarray, " N"], width: int, height: int) -> Tiling:
     """Bounds are x0, x1, y0, y1 [px], end exclusive, inside the picture; empty ones are left out. Depths are positive."""
     columns, rows = -(-width // TILE), -(-height // TILE)
-    seen = _front_to_back(bounds, depth.view(np.uint32))
-    starts, members, pair_starts, pairs, occupied = _dealt(bounds, seen, columns, columns * rows)
+    seen, starts, members, pair_starts, pairs, occupied = _tile(bounds, depths.view(np.uint32), columns, columns * rows)
     return Tiling(seen, starts, members, pair_starts, pairs, occupied, columns)
 
 
 @kernel
+def _tile(bounds, bits, columns, tiles):
+    seen, order = _front_to_back(bounds, bits)
+    starts, members, pair_starts, pairs = _dealt(bounds, seen, order, columns, tiles)
+    return seen, starts, members, pair_starts, pairs, np.flatnonzero(starts[1:] > starts[:-1]).astype(np.int32)
+
+
+@kernel_part
 def _front_to_back(bounds, bits):
-    """Stable radix sort: positive floats sort like their bits, eleven of them at a time, as far as they differ."""
+    """What is seen, ascending and by depth. Radix sort: positive floats sort like their bits, eleven at a time as far as
+    they differ."""
     seen, keys = np.empty(len(bounds), np.int32), np.empty(len(bounds), np.uint32)
     least, most, count = np.uint32(0xFFFFFFFF), np.uint32(0), 0
     for i in range(len(bounds)):
@@ -51,50 +58,49 @@ def _front_to_back(bounds, bits):
             key = bits[i]
             seen[count], keys[count] = i, key
             least, most, count = min(least, key), max(most, key), count + 1
-    seen, keys = seen[:count], keys[:count]
-    for k in range(count):
-        keys[k] -= least
-    sorted_seen, sorted_keys = np.empty_like(seen), np.empty_like(keys)
+    seen, keys = seen[:count].copy(), keys[:count]
+    order, sorted_keys = seen, np.empty_like(keys)
+    spare, other = np.empty_like(seen), np.empty_like(seen)
     places = np.empty(_DIGIT, np.int32)
     shift = np.uint32(0)
     while count and shift < 32 and (most - least) >> shift:
         places[:] = 0
         for k in range(count):
-            places[(keys[k] >> shift) & np.uint32(_DIGIT - 1)] += 1
+            places[((keys[k] - least) >> shift) & np.uint32(_DIGIT - 1)] += 1
         total = np.int32(0)
         for digit in range(_DIGIT):
             here = places[digit]
             places[digit] = total
             total += here
         for k in range(count):
-            digit = (keys[k] >> shift) & np.uint32(_DIGIT - 1)
+            digit = ((keys[k] - least) >> shift) & np.uint32(_DIGIT - 1)
             place = places[digit]
-            sorted_seen[place], sorted_keys[place] = seen[k], keys[k]
+            spare[place], sorted_keys[place] = order[k], keys[k]
             places[digit] = place + 1
-        seen, sorted_seen = sorted_seen, seen
+        order, spare, other = spare, other, spare
         keys, sorted_keys = sorted_keys, keys
         shift += np.uint32(11)
-    return seen
+    return seen, order
 
 
-@kernel
-def _dealt(bounds, seen, columns, tiles):
-    starts, pair_starts = np.zeros(tiles + 1, np.int32), np.empty(len(seen) + 1, np.int32)
-    total = 0
-    for k in range(len(seen)):
-        x0, x1, y0, y1 = _tiles_of(bounds, seen[k])
-        pair_starts[k] = total
+@kernel_part
+def _dealt(bounds, seen, order, columns, tiles):
+    starts, pair_starts = np.zeros(tiles + 1, np.int32), np.empty(len(bounds) + 1, np.int32)
+    total, following = 0, 0
+    for i in seen:
+        pair_starts[following : i + 1] = total
+        following = i + 1
+        x0, x1, y0, y1 = _tiles_of(bounds, i)
         total += (x1 - x0) * (y1 - y0)
         for y in range(y0, y1):
             for x in range(x0, x1):
                 starts[y * columns + x + 1] += 1
-    pair_starts[len(seen)] = total
+    pair_starts[following:] = total
     for tile in range(tiles):
         starts[tile + 1] += starts[tile]
     members, pairs, ends = np.empty(total, np.int32), np.empty(total, np.int32), starts.copy()
-    pair = 0
-    for k in range(len(seen)):
-        i = seen[k]
+    for i in order:
+        pair = pair_starts[i]
         x0, x1, y0, y1 = _tiles_of(bounds, i)
         for y in range(y0, y1):
             for x in range(x0, x1):
@@ -102,7 +108,7 @@ def _dealt(bounds, seen, columns, tiles):
                 ends[y * columns + x] = place + 1
                 members[place], pairs[pair] = i, place
                 pair += 1
-    return starts, members, pair_starts, pairs, np.flatnonzero(starts[1:] > starts[:-1]).astype(np.int32)
+    return starts, members, pair_starts, pairs
 
 
 @kernel_part

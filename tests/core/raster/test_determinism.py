@@ -28,17 +28,14 @@ def test_repeated_calls_agree_in_every_bit():
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
-def test_pictures_do_not_depend_on_the_number_of_threads():
+def test_nothing_depends_on_the_number_of_threads():
     first = everything()
     numba.set_num_threads(1)
     try:
         alone = everything()
     finally:
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
-    assert same_bits(first[: len(IMAGES)], alone[: len(IMAGES)])
-    # Gradients are summed in another order. Needed: 3e-7 of the largest.
-    for a, b in zip(first, alone, strict=True):
-        assert torch.allclose(a.nan_to_num(), b.nan_to_num(), rtol=0, atol=1e-5 * b.nan_to_num().abs().max().item())
+    assert same_bits(first, alone)
 
 
 def test_a_renderer_and_a_trainer_may_draw_at_once():

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmgs_core.raster import rasterize
+from fmgs_core.raster import drawing, rasterize
 from fmgs_core.types import Camera, Channel, Rendering, Splats
 from tests.core.raster.scenes import (
     CPU_BACKENDS,
@@ -154,6 +154,8 @@ def test_nothing_depends_on_what_fresh_memory_holds(monkeypatch):
         return [*(getattr(drawn, n).detach() for n in IMAGES), *gradients(drawn, splats, grads).values(), *only]
 
     clean = pictures_and_gradients()
+    for buffer in drawing._memory.buffers.values():  # kept between calls
+        buffer.fill(NAN)
     monkeypatch.setattr(np, "empty", lambda *a, **k: _nan_filled(empties["numpy"](*a, **k)))
     monkeypatch.setattr(torch, "empty", lambda *a, **k: empties["torch"](*a, **k).fill_(NAN))
     for before, after in zip(clean, pictures_and_gradients(), strict=True):
