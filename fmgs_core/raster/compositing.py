@@ -71,7 +71,7 @@ def forward_tile(rows, bounds, features, members, begin, end, x0, y0, with_depth
     x, y = block_x() + (np.float32(x0) + _HALF), block_y() + (np.float32(y0) + _HALF)
     transparent = _EVERY_BLOCK  # one bit per block
     for k in range(begin, end):
-        i = members[k]
+        i = np.uint32(members[k])
         splat = _splat(rows, i)
         left, right, top, bottom = _blocks_of(bounds, i, x0, y0)
         for by in range(top, bottom):
@@ -129,7 +129,7 @@ def backward_tile(
     x, y = block_x() + (np.float32(x0) + _HALF), block_y() + (np.float32(y0) + _HALF)
     zero = full(0.0)
     for k in range(end - 1, begin - 1, -1):
-        i, place, to = members[k], np.float32(k - begin), k * sums.shape[1]
+        i, place, to = np.uint32(members[k]), np.float32(k - begin), k * sums.shape[1]
         splat = _splat(rows, i)
         left, right, top, bottom = _blocks_of(bounds, i, x0, y0)
         u_1, v_1, w_1, u_x, u_y, v_x, v_y = zero, zero, zero, zero, zero, zero, zero
@@ -232,7 +232,7 @@ def backward_tile_features(
     for b in range(BLOCKS):
         store(transmittance, b * LANES, full(1.0))
     for k in range(begin, end):
-        i, place = members[k], np.float32(k - begin)
+        i, place = np.uint32(members[k]), np.float32(k - begin)
         splat = _splat(rows, i)
         left, right, top, bottom = _blocks_of(bounds, i, x0, y0)
         touches = 0

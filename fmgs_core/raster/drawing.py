@@ -267,7 +267,7 @@ def _sum_pairs(rows, seen, pair_starts, pairs, sums, geometry, widths, workers, 
             low, high = range_of_batch(seen, batch, _BATCH, len(rows))
             grad_colors[low:high], grad_logits[low:high] = 0, 0
             for k in range(batch * _BATCH, min((batch + 1) * _BATCH, len(seen))):
-                i = seen[k]
+                i = np.uint32(seen[k])
                 _sum_rows(sums, pairs, pair_starts[i], pair_starts[i + 1], total)
                 if geometry:
                     unfold_sums(rows, total, i, grad_rows[k])

@@ -88,9 +88,9 @@ def project(
                     index[lane] = min(begin + lane, end - 1)
                 seen = _project_sixteen(means, quats, scales, opacities, colors, logits, view, cull_backfaces, index, columns)
                 for lane in range(end - begin):
-                    i = begin + lane
+                    i = np.uint32(begin + lane)  # unsigned: numba need not test for indices from the end
                     if (seen >> lane) & 1:
-                        _keep(columns, lane, i, rows, bounds)
+                        _keep(columns, np.uint32(lane), i, rows, bounds)
                         depths[i] = rows[i, Z]
                         _keep_features(rows, colors, logits, with_normals, i, features)
                     else:
@@ -203,7 +203,7 @@ def project_backward(
                     index[lane] = seen[place[lane]]
                 _sixteen_backward(means, quats, scales, opacities, view, grad_rows, index, place, columns)
                 for lane in range(end - begin):
-                    i = index[lane]
+                    i = np.uint32(index[lane])
                     for k in range(3):
                         grad_means[i, k] = columns[k * LANES + lane]
                     for k in range(4):

@@ -85,29 +85,33 @@ def _front_to_back(bounds, bits):
 
 @kernel_part
 def _dealt(bounds, seen, order, columns, tiles):
+    # Unsigned indices: numba tests signed ones for being negative, here once per pair and more.
     starts, pair_starts = np.zeros(tiles + 1, np.int32), np.empty(len(bounds) + 1, np.int32)
     total, following = 0, 0
-    for i in seen:
+    for k in range(len(seen)):
+        i = np.uint32(seen[k])
         pair_starts[following : i + 1] = total
         following = i + 1
         x0, x1, y0, y1 = _tiles_of(bounds, i)
         total += (x1 - x0) * (y1 - y0)
         for y in range(y0, y1):
             for x in range(x0, x1):
-                starts[y * columns + x + 1] += 1
+                starts[np.uint32(y * columns + x + 1)] += 1
     pair_starts[following:] = total
     for tile in range(tiles):
         starts[tile + 1] += starts[tile]
-    members, pairs, ends = np.empty(total, np.int32), np.empty(total, np.int32), starts.copy()
-    for i in order:
-        pair = pair_starts[i]
+    members, pairs, ends = np.empty(total, np.int32), np.empty(total, np.int32), starts.astype(np.uint32)
+    for k in range(len(order)):
+        i = np.uint32(order[k])
+        pair = np.uint32(pair_starts[i])
         x0, x1, y0, y1 = _tiles_of(bounds, i)
         for y in range(y0, y1):
             for x in range(x0, x1):
-                place = ends[y * columns + x]
-                ends[y * columns + x] = place + 1
+                tile = np.uint32(y * columns + x)
+                place = ends[tile]
+                ends[tile] = place + np.uint32(1)
                 members[place], pairs[pair] = i, place
-                pair += 1
+                pair += np.uint32(1)
     return starts, members, pair_starts, pairs
 
 
