@@ -1,6 +1,7 @@
 """One online fit from the first frame to the last training step."""
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,11 @@ from fmgs_core.types import BodyState, Camera, Frame
 
 # More than one, so that training steps longer than the stream's beat do not let the queue grow.
 OBSERVATIONS_PER_STEP = 2
+
+# How long a thread that wants the interpreter waits before it asks for it. Training and tracking hand it to each other
+# hundreds of times a step, between kernels that need none: with Python's 5 ms the two together kept one of two cores busy and
+# half of a 15 Hz stream was dropped; with this both cores are, and one frame in twenty is dropped.
+SWITCH_INTERVAL_S = 5e-4
 
 
 class Session:
@@ -124,7 +130,9 @@ class Session:
         observed: queue.SimpleQueue[Observation | BaseException | None] = queue.SimpleQueue()
         watcher = threading.Thread(target=self._watch, args=(observed,), name="fmgs-observer", daemon=True)
         watcher.start()
-        reason, watching, threads = "the budget was spent", True, numba.get_num_threads()
+        reason, watching = "the budget was spent", True
+        threads, switch_interval_s = numba.get_num_threads(), sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             while not self._stop.is_set() and self._clock_s() - self._start_s < self._config.budget_s:
                 waits = self._trainer is None or self._trainer.newest is None
@@ -141,6 +149,7 @@ class Session:
             self._stop.set()
             watcher.join()
             numba.set_num_threads(threads)
+            sys.setswitchinterval(switch_interval_s)
         return self._reason(reason, stopped=stopped_by_user)
 
     def _reason(self, reason: str, *, stopped: bool) -> str:

@@ -8,7 +8,7 @@ from numba import njit
 NORMAL_RADIUS = 3
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def resampled(image: Float[np.ndarray, "h w"], width: int, height: int) -> Float[np.ndarray, "height width"]:
     """Mean of 2 x 2 bilinear samples per new pixel, which is an area mean for reductions down to a quarter."""
     h, w = image.shape
@@ -27,7 +27,7 @@ def resampled(image: Float[np.ndarray, "h w"], width: int, height: int) -> Float
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def contour_points(
     image: Float[np.ndarray, "h w"], margin: int
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"], Int[np.ndarray, "n 2"]]:
@@ -59,7 +59,7 @@ def contour_points(
     return points, normals, inner
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _normal(image, row, column):
     """Away from the window's centre of mass."""
     h, w = image.shape
@@ -73,7 +73,7 @@ def _normal(image, row, column):
     return -mx / norm, -my / norm
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def paired(
     points: Float[np.ndarray, "n 2"],
     normals: Float[np.ndarray, "n 2"],

@@ -69,7 +69,7 @@ def owning_joints(parents: Int[np.ndarray, " J"]) -> Int[np.ndarray, " J"]:
     return owners
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def shaped_points(points, betas):
     """Rest positions (n, 3) of RiderPoints under betas."""
     shaped = points.rest.copy()
@@ -80,7 +80,7 @@ def shaped_points(points, betas):
     return shaped
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def forward_kinematics(skeleton, pose):
     """Orientations G (22, 3, 3), positions P (22, 3) of the joints in camera axes, and their rest positions (22, 3)."""
     parents = skeleton.parents
@@ -106,7 +106,7 @@ def forward_kinematics(skeleton, pose):
     return G, P, rest
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def joint_shape_jacobian(skeleton, G, num_betas):
     """dP / dbetas (22, 3, B): D_j = D_parent + G_parent d(offset_j)."""
     D = np.empty((len(skeleton.parents), 3, num_betas))
@@ -121,7 +121,7 @@ def joint_shape_jacobian(skeleton, G, num_betas):
     return D
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def posed_points(points, skeleton, pose):
     """Camera-frame positions (n, 3) of RiderPoints."""
     G, P, rest_joints = forward_kinematics(skeleton, pose)
@@ -140,7 +140,7 @@ def posed_points(points, skeleton, pose):
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def posed_points_and_jacobian(points, skeleton, pose, jacobian):
     """Positions (n, 3); fills jacobian (n, 3, unknowns).
 

@@ -14,7 +14,7 @@ from fmgs_core.tracking.so3 import log_so3, right_jacobian_inverse
 NEAR_M = 0.1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def reprojection(points, jacobians, targets, intrinsics, sigma_px, r, J):
     """(projected - detected) / sigma, two rows a point."""
     fx, fy, cx, cy = intrinsics
@@ -28,7 +28,7 @@ def reprojection(points, jacobians, targets, intrinsics, sigma_px, r, J):
             J[2 * i + 1, n] = b * (jacobians[i, 1, n] - y / z * jacobians[i, 2, n])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def bone_directions(points, jacobians, bones, directions, sigmas, r, J):
     """(unit bone - detected direction) / sigma, three rows a bone.
 
@@ -56,7 +56,7 @@ def bone_directions(points, jacobians, bones, directions, sigmas, r, J):
                 J[3 * i + c, n] = (jacobians[b, c, n] - jacobians[a, c, n] - along * unit[c]) / (length * sigmas[i])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def contour_distance(points, jacobians, normals, targets, intrinsics, sigma_px, r, J):
     """Distance of the projected points to the mask's contour along its outward normals / sigma, one row a point."""
     fx, fy, cx, cy = intrinsics
@@ -70,7 +70,7 @@ def contour_distance(points, jacobians, normals, targets, intrinsics, sigma_px, 
             J[i, n] = dx * jacobians[i, 0, n] + dy * jacobians[i, 1, n] + dz * jacobians[i, 2, n]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def pose_prior(rotations, means, sigmas, r, J):
     """(log R_j - mean_j) / sigma_j, three rows a joint; axis-angle is good enough away from pi, where no joint goes."""
     J[:] = 0.0
@@ -83,7 +83,7 @@ def pose_prior(rotations, means, sigmas, r, J):
                 J[3 * j + c, 3 * j + a] = D[c, a] / sigmas[j, c]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def joint_limits(rotations, lower, upper, sigma, r, J):
     """How far log R_j lies outside [lower_j, upper_j] / sigma, three rows a joint; zero inside."""
     J[:] = 0.0
@@ -98,7 +98,7 @@ def joint_limits(rotations, lower, upper, sigma, r, J):
                     J[3 * j + c, 3 * j + a] = D[c, a] / sigma
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def pose_smoothness(rotations, predicted, sigmas, r, J):
     """log(predicted_j' R_j) / sigma_j, three rows a joint."""
     J[:] = 0.0
@@ -111,7 +111,7 @@ def pose_smoothness(rotations, predicted, sigmas, r, J):
                 J[3 * j + c, 3 * j + a] = D[c, a] / sigmas[j]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def translation_smoothness(transl, predicted, sigmas, r, J):
     """(transl - predicted) / sigma per axis, three rows."""
     J[:] = 0.0
@@ -120,7 +120,7 @@ def translation_smoothness(transl, predicted, sigmas, r, J):
         J[c, TRANSL + c] = 1.0 / sigmas[c]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def shape_prior(betas, mean, root_information, r, J):
     """C' (betas - mean) with C C' the information matrix (C lower triangular), one row a coefficient."""
     J[:] = 0.0
@@ -131,7 +131,7 @@ def shape_prior(betas, mean, root_information, r, J):
             J[k, BETAS + b] = root_information[b, k]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def robustify(r, J, rows, weights, huber):
     """Scales each group of `rows` rows by the root of weight x Huber weight of its norm, in place; returns the cost.
 

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def exp_so3(w):
     """Rotation matrix of axis-angle w (3,) [rad], Rodrigues' formula."""
     x, y, z = w[0], w[1], w[2]
@@ -20,7 +20,7 @@ def exp_so3(w):
     return R
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def log_so3(R):
     """Axis-angle (3,) of a rotation matrix, angle in [0, pi]."""
     c = min(1.0, max(-1.0, 0.5 * (R[0, 0] + R[1, 1] + R[2, 2] - 1.0)))
@@ -33,7 +33,7 @@ def log_so3(R):
     return _log_near_pi(R, v, angle)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _log_near_pi(R, v, angle):
     """There v vanishes, so the axis comes from the symmetric part: R + R' = 2 (c I + (1 - c) a a')."""
     c = np.cos(angle)
@@ -51,7 +51,7 @@ def _log_near_pi(R, v, angle):
     return axis * angle
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def right_jacobian_inverse(w):
     """d log(exp(w) exp(d)) / d d at d = 0, (3, 3)."""
     x, y, z = w[0], w[1], w[2]

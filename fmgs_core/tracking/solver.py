@@ -116,7 +116,7 @@ class Solution(NamedTuple):
     """Gauss-Newton Hessian at the solution, over all unknowns."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def linearize(problem, pose):
     """Cost and the robustly weighted rows r (m,), J (m, unknowns): cost's gradient is 2 J' r, its Hessian about 2 J' J."""
     lm, contour, upright = problem.landmarks, problem.contour, problem.upright
@@ -171,7 +171,7 @@ def linearize(problem, pose):
     return cost, r, J
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def moved(pose, step):
     """The pose after a step (unknowns,) in tangent space."""
     rotations = np.empty_like(pose.rotations)
