@@ -194,7 +194,7 @@ using Channels7 = Channels<3, 0, 1>;
 using Channels35 = Channels<3, 28, 1>;
 
 struct Inputs {
-  int n, width, height, cull_backfaces;
+  int n, width, height, cull_backfaces, threads;
   const float *means, *quats, *scales, *opacities, *colors, *logits;
   float R[9], t[3], K[4], c[2];
 };
@@ -367,7 +367,7 @@ void project(Twin& twin) {
   const int n = twin.in.n;
   grow(twin.rows, (size_t)n * COLUMNS), grow(twin.bounds, (size_t)n * 4), grow(twin.facing, n), grow(twin.depths, n);
   grow(twin.features, (size_t)n * C::features);
-#pragma omp parallel for schedule(dynamic, 16)
+#pragma omp parallel for schedule(dynamic, 16) num_threads(twin.in.threads)
   for (int g = 0; g < (n + LANES - 1) / LANES; g++) project_sixteen<C>(twin, g * LANES, std::min(n, (g + 1) * LANES));
 }
 
@@ -533,7 +533,7 @@ void composite(Twin& twin, const Pictures& out) {
   grow(twin.transmittance, (size_t)twin.tiles * PIXELS), grow(twin.last, (size_t)twin.tiles * PIXELS);
   grow(twin.needed, twin.tiles);
   if (C::normals) grow(twin.normal_length, (size_t)twin.tiles * PIXELS);
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(twin.in.threads)
   for (int t = 0; t < twin.tiles; t++) {
     if (twin.starts[t] == twin.starts[t + 1]) continue;
     Row blended[BLOCKS][C::quantities];
@@ -656,7 +656,7 @@ void backward_tile(const Twin& twin, int t, int x0, int y0, float* transmittance
 template <class C>
 void composite_backward(Twin& twin, const Pictures& out, const Pictures& grad) {
   grow(twin.sums, (size_t)twin.starts[twin.tiles] * C::stride);
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(twin.in.threads)
   for (int t = 0; t < twin.tiles; t++) {
     if (twin.starts[t] == twin.starts[t + 1]) continue;
     Row grad_blended[BLOCKS][C::quantities];
@@ -747,7 +747,7 @@ void splats_backward(const Twin& twin, const Gradients& grads, int begin, int en
 template <class C>
 void all_splats_backward(const Twin& twin, const Gradients& grads) {
   const int count = twin.seen.size();
-#pragma omp parallel for schedule(dynamic, 16)
+#pragma omp parallel for schedule(dynamic, 16) num_threads(twin.in.threads)
   for (int g = 0; g < (count + LANES - 1) / LANES; g++)
     splats_backward<C>(twin, grads, g * LANES, std::min(count, (g + 1) * LANES));
 }

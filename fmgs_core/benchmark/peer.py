@@ -35,7 +35,7 @@ class PeerUnavailable(RuntimeError):
 
 class _Inputs(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int) for name in ("n", "width", "height", "cull_backfaces")),
+        *((name, ctypes.c_int) for name in ("n", "width", "height", "cull_backfaces", "threads")),
         *((name, ctypes.c_void_p) for name in GRADIENTS),
         *((name, ctypes.c_float * size) for name, size in (("R", 9), ("t", 3), ("K", 4), ("c", 2))),
     ]  # fmt: skip
@@ -158,6 +158,11 @@ class PeerJob:
         function(self._twin, *(s.address for s in structures))
 
 
+def _threads() -> int:
+    """Said outright: torch.set_num_threads would decide otherwise, for it speaks to the same OpenMP."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _values(tensor: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().numpy(), np.float32)
 
@@ -170,4 +175,4 @@ def _inputs(splats: dict[str, np.ndarray], camera: Camera, cull_backfaces: bool)
     T, K = camera.T_camera_world, camera.K
     addresses = [splats[name].ctypes.data if name in splats else None for name in GRADIENTS]
     scalars = [(ctypes.c_float * v.size)(*v.ravel().tolist()) for v in (T[:3, :3], T[:3, 3], K[:2, :2], K[:2, 2])]
-    return _Inputs(len(splats["means"]), camera.width, camera.height, int(cull_backfaces), *addresses, *scalars)
+    return _Inputs(len(splats["means"]), camera.width, camera.height, int(cull_backfaces), _threads(), *addresses, *scalars)
