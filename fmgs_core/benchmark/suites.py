@@ -9,6 +9,7 @@ from fmgs_core.benchmark.latency import latency_suite
 from fmgs_core.benchmark.measurement import Measurement, Progress
 from fmgs_core.benchmark.memory import memory_suite
 from fmgs_core.benchmark.peer import RasterPeer
+from fmgs_core.benchmark.raster import raster_suite
 from fmgs_core.benchmark.render import render_suite
 from fmgs_core.benchmark.settings import BenchmarkConfig, Device
 from fmgs_core.benchmark.step import step_suite
@@ -39,8 +40,6 @@ def run_suite(suite: Suite, config: BenchmarkConfig, peer: RasterPeer | None, pr
     if config.device == "cuda":
         compile_gsplat(progress, len(SAPIENS28_NAMES))
     if suite == "raster":
-        from fmgs_core.benchmark.raster import raster_suite
-
         yield from raster_suite(peer, progress)
     elif suite == "memory":
         yield from memory_suite(config, progress)
