@@ -1,5 +1,7 @@
 """The schedule as a function of evidence. Kinds: behaviour, property."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,18 @@ def test_iterations_alone_open_no_gate():
     for _ in range(10_000):
         schedule.stepped()
     assert not schedule.learns_geometry and not schedule.learns_pose
+
+
+def test_parts_wait_for_their_iterations_as_well():
+    """Offline all views are there at once; then the delays count steps."""
+    schedule, learns = Schedule(replace(CONFIG, geometry_after_iterations=2, pose_after_iterations=4)), []
+    for _ in range(5):
+        schedule.saw_keyframe(0.5)
+    for _ in range(5):
+        learns.append((schedule.learns_geometry, schedule.learns_pose))
+        schedule.stepped()
+    no, geometry, both = (False, False), (True, False), (True, True)
+    assert learns == [no, no, geometry, geometry, both]
 
 
 def test_the_rate_halves_in_the_given_number_of_stale_iterations():
