@@ -26,6 +26,9 @@ class SessionConfig:
     mediapipe: MediaPipeConfig = field(default_factory=MediaPipeConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    gaussians: int = 55_000
+    """Gaussians of the avatar: the body's longest edges are halved until it has as many faces. Fewer than it has faces
+    without that means one per face."""
     template_maps: bool = True
     """Whether normals, depth and labels that the prior lacks are drawn from the fitted body itself (a weak prior)."""
     max_unlikeness: float = 0.12
@@ -49,7 +52,7 @@ class SessionConfig:
     """Pictures of the stream kept (as JPEG) for the overlay video; thinned evenly when there are more."""
 
     def __post_init__(self):
-        for name, least in (("iterations_per_frame", 0), ("final_iterations", 0), ("recorded_frames", 2)):
+        for name, least in (("gaussians", 0), ("iterations_per_frame", 0), ("final_iterations", 0), ("recorded_frames", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"SessionConfig.{name}: expected at least {least}, got {getattr(self, name)}")
         if not 0 < self.max_unlikeness <= 1:

@@ -32,6 +32,12 @@ def rotation_from_quaternion(quat: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3
     return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
+def third_axis(quat: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3"]:
+    """Third column of the rotation of a unit quaternion, wxyz: a splat's normal."""
+    w, x, y, z = quat.unbind(-1)
+    return torch.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], -1)
+
+
 def quaternion_from_rotation(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
     """wxyz of unit length. Of the four equivalent formulas the one with the largest divisor is taken, so that it is
     differentiable everywhere."""

@@ -1,6 +1,7 @@
 """What is learned per face, behind one interface: attributes come out, how they are stored is the field's business."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -25,6 +26,47 @@ class FaceAttributes:
     """RGB in [0, 1]."""
     logits: Float[Tensor, "K C"]
     """Class scores, pre-softmax."""
+    skin_weights: Float[Tensor, "K J"] | None = None
+    """Rows sum to 1; None where the template's own carry the Gaussians."""
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """How each kind of attribute is stored: "free" per face, or as the paper's "hash" grid with a network behind it.
+
+    Opacity, which the paper leaves open, is always per face.
+    """
+
+    geometry: Literal["free", "hash"] = "free"
+    """dd, ds, dr."""
+    appearance: Literal["free", "hash"] = "free"
+    """Colour; hashed it depends on pose and view."""
+    semantics: Literal["free", "hash"] = "free"
+    skinning: Literal["template", "field"] = "template"
+    """Whose weights carry the Gaussians."""
+
+    def __post_init__(self):
+        for name in (f.name for f in fields(self)):
+            allowed = ("template", "field") if name == "skinning" else ("free", "hash")
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"FieldConfig.{name}: expected one of {allowed}, got {getattr(self, name)!r}")
+
+    @property
+    def looks(self) -> bool:
+        """Whether attributes depend on pose or view."""
+        return "hash" in (self.geometry, self.appearance)
+
+
+@dataclass(frozen=True)
+class FieldQuery:
+    """What attributes may depend on. No gradient goes through it: a pose is judged by where it puts the surface."""
+
+    pose: Float[Tensor, "J 3"]
+    """Axis-angle [rad]."""
+    joints: Float[Tensor, "J 3"]
+    """Of the rest shape [m]: this is how the shape comes in."""
+    directions: Float[Tensor, "K 3"]
+    """Unit vectors from the camera to each face, in the rest pose."""
 
 
 class FreeField(torch.nn.Module):
@@ -37,6 +79,7 @@ class FreeField(torch.nn.Module):
 
     def __init__(self, num_faces: int, num_classes: int):
         super().__init__()
+        self.num_classes = num_classes
         if num_faces < 1 or num_classes < 1:
             raise ValueError(f"FreeField: expected at least one face and one class, got {num_faces} and {num_classes}")
         self.normal_offset = torch.nn.Parameter(torch.zeros(num_faces))
@@ -47,7 +90,8 @@ class FreeField(torch.nn.Module):
         self.color_logit = torch.nn.Parameter(torch.zeros(num_faces, 3))
         self.logits = torch.nn.Parameter(torch.zeros(num_faces, num_classes))
 
-    def forward(self) -> FaceAttributes:
+    def forward(self, query: FieldQuery | None = None) -> FaceAttributes:
+        """Attributes; the same for every query."""
         return FaceAttributes(
             normal_offset=self.normal_offset,
             rotation=self.rotation,

@@ -1,4 +1,6 @@
-"""The animatable avatar: a body, its shape, and the field of its Gaussians."""
+"""The animatable avatar: a body, its shape, the field of its Gaussians, and the light they were seen in."""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -7,9 +9,11 @@ from torch import Tensor
 
 from fmgs_core.avatar.binding import FaceBinding, bind_faces, face_weights, pose_splats
 from fmgs_core.avatar.fields import FreeField
+from fmgs_core.avatar.light import RoomLight
 from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.skinning import Skinning
 from fmgs_core.body.template import BodyModel
+from fmgs_core.geometry import third_axis
 from fmgs_core.types import BodyState, Splats
 
 
@@ -34,6 +38,7 @@ class Avatar(torch.nn.Module):
         self.faces = torch.from_numpy(body.faces[kept]).to(device)
         self._face_weights = face_weights(self.skinning.skin_weights, self.faces)
         self.field = FreeField(len(kept), num_classes).to(device)
+        self.light = RoomLight().to(device)
         # How much light each Gaussian has carried to the observed pictures: unseen ones keep what they were born with.
         self.register_buffer("observed", torch.zeros(len(kept), device=device))
         self.observed: Tensor
@@ -75,9 +80,11 @@ class Avatar(torch.nn.Module):
     def posed(
         self, pose: Float[Tensor, "J 3"], transl: Float[Tensor, "3"], expression: Float[Tensor, " E"] | None = None
     ) -> Splats:
-        """Splats in the world frame, differentiable in the field, the pose [rad] and the translation [m]."""
+        """Splats in the world frame, differentiable in the field, the light, the pose [rad] and the translation [m]."""
         binding, joints = self._bound(pose, expression)
-        return pose_splats(binding, self.field(), self.skinning, joints, pose, transl)
+        splats = pose_splats(binding, self.field(), self.skinning, joints, pose, transl)
+        # The light must not bend the surface towards what would explain a colour.
+        return replace(splats, colors=splats.colors * self.light(third_axis(splats.quats.detach())))
 
     @torch.no_grad()
     def drawn(self, state: BodyState) -> Splats:

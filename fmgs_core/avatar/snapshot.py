@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fmgs_core.avatar.model import Avatar
+from fmgs_core.body.subdivision import subdivided
 from fmgs_core.body.template import BodyModel
 from fmgs_core.export.atomic import replacing
 
@@ -24,7 +25,7 @@ class AvatarSnapshot:
     body_name: str
     """Which body model the Gaussians sit on."""
     tensors: dict[str, Tensor]
-    """State of the field, plus "betas" (B,) and "observed" (K,)."""
+    """State of field and light, plus "betas" (B,) and "observed" (K,)."""
     iterations: int
     """Training iterations behind it."""
     frames_seen: int
@@ -38,15 +39,18 @@ class AvatarSnapshot:
         return AvatarSnapshot(avatar.body.name, tensors, iterations, frames_seen)
 
     def avatar(self, body: BodyModel, device: str | torch.device = "cpu") -> Avatar:
-        """A new avatar in this state.
+        """A new avatar in this state. A body of fewer faces is subdivided to the snapshot's number of Gaussians.
 
         Raises:
             ValueError: the body is another one than the snapshot was made on, or a tensor does not fit it.
         """
         if body.name != self.body_name:
             raise ValueError(f"avatar body: expected '{self.body_name}' as the snapshot says, got '{body.name}'")
+        if "observed" in self.tensors and (gaussians := len(self.tensors["observed"])) > len(body.kept_faces):
+            body = subdivided(body, gaussians).body
         avatar = Avatar(body, self.tensors["betas"].numpy(), self.tensors["field.logits"].shape[-1], device)
         fields = {name: value for name, value in self.tensors.items() if name != "betas"}
+        fields.setdefault("light.coefficients", avatar.light.coefficients.detach())  # files from before there was a light
         expected = {name: tuple(value.shape) for name, value in avatar.state_dict().items()}
         got = {name: tuple(value.shape) for name, value in fields.items()}
         if expected != got:

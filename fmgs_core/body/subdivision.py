@@ -1,7 +1,7 @@
 """More faces, and with them more Gaussians: the longest edges of a body are halved until there are as many as wanted."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
@@ -14,7 +14,20 @@ from fmgs_core.body.template import BodyModel
 _SHARE = 0.8
 
 
-def subdivided(body: BodyModel, gaussians: int) -> BodyModel:
+@dataclass(frozen=True)
+class Subdivision:
+    """A body with halved edges, and what else lay on its vertices."""
+
+    body: BodyModel
+    rounds: tuple[Int[np.ndarray, "_ 2"], ...]
+    """Ends of the edges whose midpoints were added, round by round."""
+
+    def carried(self, values: Float[np.ndarray, "V *c"]) -> Float[np.ndarray, "W *c"]:
+        """Values per vertex of the body before, interpolated to those after."""
+        return _with_midpoints(values, self.rounds)
+
+
+def subdivided(body: BodyModel, gaussians: int) -> Subdivision:
     """The same surface with `gaussians` kept faces, or one more: `kept_faces` carry one Gaussian each.
 
     Only edges are halved that are the longest of both their faces, the two faces together: the mesh stays closed, and no angle
@@ -39,20 +52,26 @@ def subdivided(body: BodyModel, gaussians: int) -> BodyModel:
         if uv_faces is not None:
             uv_faces, halved = _bisected(uv_faces, rows, sides, uv_count)
             uv_count, uv_edges = uv_count + len(halved), [*uv_edges, halved]
-    added = len(vertices) - body.num_vertices
-    return replace(
+    if not edges:
+        return Subdivision(body, ())
+    finer = replace(
         body,
         v_template=_with_midpoints(body.v_template, edges),
         shapedirs=_with_midpoints(body.shapedirs, edges),
         exprdirs=_with_midpoints(body.exprdirs, edges),
         skin_weights=_with_midpoints(body.skin_weights, edges),
         posedirs=None if body.posedirs is None else _posedirs_with_midpoints(body.posedirs, edges),
-        J_regressor=scipy.sparse.hstack([body.J_regressor, scipy.sparse.csr_matrix((body.num_joints, added))]),
+        J_regressor=_padded(body.J_regressor, len(vertices)),
         faces=faces,
         face_part=body.face_part[source],
         uv=None if body.uv is None else _with_midpoints(body.uv, uv_edges),
         uv_faces=uv_faces,
     )
+    return Subdivision(finer, tuple(edges))
+
+
+def _padded(regressor: scipy.sparse.csr_matrix, columns: int) -> scipy.sparse.csr_matrix:
+    return scipy.sparse.hstack([regressor, scipy.sparse.csr_matrix((regressor.shape[0], columns - regressor.shape[1]))])
 
 
 def _longest_sides(

@@ -1,5 +1,6 @@
 """`fmgs render` and `fmgs export`: an avatar drawn in any pose from any view, or as a file for other programs."""
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import tyro
 from rich.console import Console
 from rich.progress import track
 
+from fmgs_core.avatar.light import RoomLight, directional
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import load_avatar
 from fmgs_core.avatar.surface import surface_mesh
@@ -48,6 +51,10 @@ class Render:
     frames: int | None = None
     """How many pictures; by default one per pose, or 90 when there is no motion."""
     fps: float = 30.0
+    light: str = "learned"
+    """"learned": the room's. "even": none, the albedo alone. "AZIMUTH,ELEVATION" or "AZIMUTH,ELEVATION,STRENGTH": a lamp
+    [degrees] that stands still while the body turns; azimuth 0 is the body's front at rest and 90 its left, strength is how
+    much brighter a surface is that faces it (0.4)."""
     body: tyro.conf.OmitArgPrefixes[BodyChoice] = field(default_factory=BodyChoice)
 
     def __post_init__(self):
@@ -56,6 +63,8 @@ class Render:
 
     def run(self) -> int:
         avatar = load_avatar(self.avatar).avatar(self.body.load())
+        if self.light != "learned":
+            avatar.light = lamp(self.light)
         states = [avatar.body.neutral_state()] if self.poses is None else load_motion(self.poses, avatar)
         count = self.frames or (ORBIT_FRAMES if len(states) == 1 else len(states))
         cameras = list(islice(self._cameras(avatar, states, count), count))
@@ -99,6 +108,24 @@ class Export:
             raise ValueError(f"out: expected a file name ending in .ply or .glb, got {self.out}")
         print(self.out)
         return 0
+
+
+def lamp(spec: str) -> RoomLight:
+    """Even light, or a lamp at azimuth and elevation [degrees].
+
+    Raises:
+        ValueError: neither "even" nor two or three finite numbers.
+    """
+    if spec == "even":
+        return RoomLight()
+    try:
+        azimuth, elevation, strength = (*map(float, spec.split(",")), 0.4)[:3]
+    except ValueError:
+        azimuth = elevation = strength = math.nan
+    if not all(map(math.isfinite, (azimuth, elevation, strength))) or spec.count(",") > 2:
+        raise ValueError(f"light: expected learned, even, or AZIMUTH,ELEVATION[,STRENGTH] in degrees, got {spec!r}")
+    a, e = math.radians(azimuth), math.radians(elevation)
+    return directional(torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)]), strength)
 
 
 def write_maps(folder: Path, index: int, rendering: Rendering) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot
+from fmgs_core.body.subdivision import subdivided
 from fmgs_core.body.template import BodyModel
 from fmgs_core.concurrency import Cadence
 from fmgs_core.config import Pace, SessionConfig
@@ -62,6 +63,7 @@ class Session:
         clock_s: Callable[[], float] = time.monotonic,
     ):
         self._source, self._body, self._config = source, body, config
+        self._subdivision = subdivided(body, max(config.gaussians, len(body.kept_faces)))
         self._on_event, self._clock_s = on_event, clock_s
         self._stop = stop or threading.Event()
         self._times = StageTimes()
@@ -218,12 +220,13 @@ class Session:
         self._tracked[seen.frame.stamp_ns] = (tracked.state, seen.frame.camera)
         with self._times.measured("keyframe"):
             if self._trainer is None:
-                avatar = Avatar(self._body, tracked.state.betas, device=self._config.trainer.device)
+                avatar = Avatar(self._subdivision.body, tracked.state.betas, device=self._config.trainer.device)
                 self._trainer = Trainer(avatar, self._config.trainer)
             # Clothes are started from the tracker's guess, but one that was learned before is better than the guess.
             starts = not self._resumed and not self._trainer.schedule.learns_geometry
             if tracked.inflation is not None and starts:
-                self._trainer.avatar.set_surface_offset(torch.from_numpy(np.asarray(tracked.inflation, np.float32)))
+                offsets = self._subdivision.carried(np.asarray(tracked.inflation, np.float32))
+                self._trainer.avatar.set_surface_offset(torch.from_numpy(offsets))
             self._trainer.add(seen.frame, seen.maps, tracked.state)
 
     def _train(self, steps: int) -> None:

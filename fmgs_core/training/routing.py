@@ -1,16 +1,21 @@
 """Which loss may move which attribute: the paper's coordinated training, as data (FMGS-Avatar sec. 3.4, method.md).
 
 Attributes are those of the splat interface. A loss is taken through the rasterizer once, and its gradient is kept only on
-the attributes it is routed to; elsewhere it is exactly zero because it is never computed into them.
+the attributes it is routed to; elsewhere it is exactly zero because it is never computed into them. Losses of parameters that
+make splats (smoothness, decay, skinning) never come here: they move the parameter they are about.
 """
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fmgs_core.types import Splats
+
+Routing = Literal["coordinated", "none"]
+"""coordinated: by the table. none: every loss moves all that it can reach; the ablation."""
 
 
 class Attribute(Enum):
@@ -42,8 +47,16 @@ ROUTING: dict[str, Route] = {
     "mask": _route(_A.POSITION, _A.ROTATION, *_SHAPE, pose=True),
     "depth": _route(_A.POSITION, *_SHAPE, pose=True),
     "normal": _route(_A.ROTATION, *_SHAPE, pose=False),
+    "self_normal": _route(_A.ROTATION, *_SHAPE, pose=False),
+    "normal_variation": _route(_A.ROTATION, *_SHAPE, pose=False),
     "label": _route(_A.SEMANTIC, pose=False),
+    "label_spread": _route(_A.SEMANTIC, pose=False),
+    "isometry": _route(_A.POSITION, pose=True),
+    "covariance_isometry": _route(_A.ROTATION, _A.SCALE, pose=True),
 }
+EVERYWHERE = _route(*Attribute, pose=True)
+# Losses that cannot reach what the colour loss may move beyond their own route: its backward pass serves them too.
+_RIDING_WITH_COLOR = ("mask",)
 
 
 def as_leaves(splats: Splats) -> Splats:
@@ -51,7 +64,9 @@ def as_leaves(splats: Splats) -> Splats:
     return Splats(**{a.value: getattr(splats, a.value).detach().requires_grad_() for a in Attribute})
 
 
-def routed_gradients(losses: dict[str, Tensor], leaves: Splats) -> list[tuple[Route, dict[Attribute, Tensor]]]:
+def routed_gradients(
+    losses: dict[str, Tensor], leaves: Splats, routing: Routing = "coordinated"
+) -> list[tuple[Route, dict[Attribute, Tensor]]]:
     """Gradients of the losses at the leaves, one entry per distinct route; losses that share a route share a backward.
 
     Args:
@@ -60,9 +75,7 @@ def routed_gradients(losses: dict[str, Tensor], leaves: Splats) -> list[tuple[Ro
     """
     by_route: dict[Route, Tensor] = {}
     for name, loss in losses.items():
-        route = ROUTING[name]
-        # The mask loss cannot reach colour anyway, so it rides with the colour loss when both are there.
-        route = ROUTING["color"] if name == "mask" and "color" in losses else route
+        route = _taken(name, losses) if routing == "coordinated" else EVERYWHERE
         by_route[route] = by_route[route] + loss if route in by_route else loss
     gradients = []
     for i, (route, loss) in enumerate(by_route.items()):
@@ -71,6 +84,10 @@ def routed_gradients(losses: dict[str, Tensor], leaves: Splats) -> list[tuple[Ro
         grads = torch.autograd.grad(loss, inputs, retain_graph=i + 1 < len(by_route), allow_unused=True)
         gradients.append((route, {a: g for a, g in zip(order, grads, strict=True) if g is not None}))
     return gradients
+
+
+def _taken(name: str, losses: dict[str, Tensor]) -> Route:
+    return ROUTING["color" if name in _RIDING_WITH_COLOR and "color" in losses else name]
 
 
 def backpropagate(

@@ -14,6 +14,7 @@ from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.body.skinning import posed_joints
 from fmgs_core.raster import BACKENDS, rasterize
 from fmgs_core.training import losses as L
+from fmgs_core.training.ambience import UnseenDirections
 from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
 from fmgs_core.training.keyframes import (
     Keyframe,
@@ -48,6 +49,10 @@ class LossWeights:
     """On normal_offset against its neighbours, per m^2."""
     scale_decay: float = 1e-3
     rotation_decay: float = 1e-2
+    light_unseen: float = 0.1
+    """Pull towards even light where no camera looks; from 0.1 to 1 the figures differ by 0.1 dB."""
+    light_decay: float = 1e-3
+    """Pull towards even light everywhere."""
 
     def __post_init__(self):
         _check_sizes(self)
@@ -63,6 +68,8 @@ class LearningRates:
     opacity_logit: float = 3e-2
     color_logit: float = 5e-2
     logits: float = 5e-2
+    light: float = 5e-3
+    """0 keeps the light even: colours are then as seen, averaged over all views."""
     pose: float = 5e-3
     transl: float = 1e-3
 
@@ -138,7 +145,8 @@ class Trainer:
         self._neighbors = torch.from_numpy(face_neighbors(avatar.faces.cpu().numpy())).to(avatar.device)
         self._rng = np.random.default_rng(config.seed)
         self._torch_rng = torch.Generator(avatar.device).manual_seed(config.seed)
-        self._optimizer = _adam(dict(avatar.field.named_parameters()))
+        self._unseen = UnseenDirections(avatar.device)
+        self._optimizer = _adam(dict(avatar.field.named_parameters()) | {"light": avatar.light.coefficients})
 
     @property
     def skipped_steps(self) -> int:
@@ -164,6 +172,7 @@ class Trainer:
             frame, maps, state, joints, self.config.memory.crop_max_px, self.avatar.device, self.avatar.field.logits.shape[1]
         )
         keyframe.room = self.background.room
+        self._unseen.saw(frame.camera, torch.from_numpy(joints[0]))
         if self.config.memory.held_out and self.frames_seen % self.config.memory.held_out_every == 0:
             self.held_out.add(keyframe)
             return keyframe
@@ -282,6 +291,8 @@ class Trainer:
             "offset_smoothness": weights.offset_smoothness * L.smoothness(field.normal_offset, self._neighbors).mean(),
             "scale_decay": weights.scale_decay * field.log_scale.square().mean(),
             "rotation_decay": weights.rotation_decay * field.rotation.square().mean(),
+            "light_unseen": weights.light_unseen * self._unseen.unevenness(self.avatar.light),
+            "light_decay": weights.light_decay * self.avatar.light.coefficients.square().sum(),
         }
 
     def _apply(self, keyframe: Keyframe, learns_pose: bool) -> Float[Tensor, ""]:

@@ -41,7 +41,7 @@ def trainer_on(count: int, body: BodyModel | None = None) -> Trainer:
 @pytest.mark.parametrize("gaussians", [None, 55_000])
 def test_colours_of_unseen_views_are_learned(gaussians: int | None):
     """As on a CPU: held-out PSNR rises by more than 6 dB in 60 steps."""
-    body = default_body() if gaussians is None else subdivided(default_body(), gaussians)
+    body = default_body() if gaussians is None else subdivided(default_body(), gaussians).body
     trainer = trainer_on(12, body)
     before = trainer.held_out_psnr()
     for _ in range(60):

@@ -1,6 +1,7 @@
 """Avatar files. Kinds: round trip, poison (every way a file can be broken is named), a reader never sees half a step."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import FORMAT, AvatarSnapshot, load_avatar, save_avatar
+from fmgs_core.body.default import default_body
+from fmgs_core.body.subdivision import subdivided
 
 from .bodies import tube
 
@@ -66,10 +69,10 @@ def test_training_on_after_a_snapshot_does_not_change_it():
     avatar = trained_avatar()
     snapshot = AvatarSnapshot.of(avatar, 0, 0)
     before = {name: value.clone() for name, value in snapshot.tensors.items()}
-    optimizer = torch.optim.Adam(avatar.field.parameters(), lr=0.1, fused=True)
+    optimizer = torch.optim.Adam(avatar.parameters(), lr=0.1, fused=True)
     for _ in range(3):
         optimizer.zero_grad()
-        sum(p.square().sum() for p in avatar.field.parameters()).backward()  # type: ignore[union-attr]
+        sum(p.square().sum() for p in avatar.parameters()).backward()  # type: ignore[union-attr]
         optimizer.step()
     avatar.observed += 1
     avatar.set_betas(np.zeros(2, np.float32))
@@ -200,3 +203,18 @@ def test_tensors_that_do_not_fit_the_body_are_refused(snapshot: AvatarSnapshot, 
         tensors[change] = torch.zeros(5, 3)
     with pytest.raises(ValueError, match="betas: expected" if change == "betas" else "avatar tensors: expected"):
         AvatarSnapshot("default", tensors, 0, 0).avatar(tube())
+
+
+def test_a_finer_avatar_finds_its_mesh_from_its_number_of_gaussians(tmp_path: Path):
+    finer = Avatar(subdivided(default_body(), 27_000).body)
+    snapshot = AvatarSnapshot.of(finer, 1, 1)
+    save_avatar(tmp_path / "finer.safetensors", snapshot)
+    loaded = load_avatar(tmp_path / "finer.safetensors").avatar(default_body())
+    assert torch.equal(loaded.faces, finer.faces) and len(loaded.faces) >= 27_000
+
+
+def test_an_avatar_from_before_there_was_a_light_is_lit_evenly(snapshot: AvatarSnapshot):
+    tensors = {name: value for name, value in snapshot.tensors.items() if name != "light.coefficients"}
+    assert len(tensors) == len(snapshot.tensors) - 1
+    avatar = replace(snapshot, tensors=tensors).avatar(tube())
+    assert (avatar.light.coefficients == 0).all()

@@ -19,7 +19,7 @@ KEPT = len(BODY.kept_faces)
 
 @pytest.fixture(scope="module", params=[30_000, 55_000, 100_000])
 def finer(request: pytest.FixtureRequest) -> BodyModel:
-    return subdivided(BODY, request.param)
+    return subdivided(BODY, request.param).body
 
 
 def edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +94,7 @@ def test_edges_become_more_even(finer: BodyModel):
 
 
 def test_vertices_pose_as_the_original_ones_and_new_ones_between_them():
-    finer = subdivided(BODY, 30_000)
+    finer = subdivided(BODY, 30_000).body
     rng = np.random.default_rng(1)
     state = BodyState(rng.normal(size=16), rng.normal(0, 0.3, (55, 3)), rng.normal(size=3), rng.uniform(0, 1, 52))
     original, posed = posed_vertices(BODY, state), posed_vertices(finer, state)
@@ -135,7 +135,7 @@ def square(**changes: object) -> BodyModel:
 
 
 def test_both_faces_of_the_longest_edge_are_halved_and_only_kept_ones_count():
-    finer = subdivided(square(), 2)
+    finer = subdivided(square(), 2).body
     assert sorted(map(sorted, finer.faces.tolist())) == [[0, 1, 4], [0, 3, 4], [1, 2, 4], [2, 3, 4]]
     assert finer.face_part.tolist() == [0, 1, 0, 1]
     assert finer.v_template[4].tolist() == [0.5, 0.5, 0] and finer.skin_weights[4].tolist() == [0.75, 0.25]
@@ -143,7 +143,7 @@ def test_both_faces_of_the_longest_edge_are_halved_and_only_kept_ones_count():
 
 def test_pose_correctives_are_carried():
     posedirs = np.arange(9 * 12, dtype=np.float32).reshape(9, 12)
-    finer = subdivided(square(posedirs=posedirs), 2).posedirs
+    finer = subdivided(square(posedirs=posedirs), 2).body.posedirs
     assert finer is not None
     by_vertex = finer.reshape(9, 5, 3)
     np.testing.assert_array_equal(by_vertex[:, :4], posedirs.reshape(9, 4, 3))
@@ -151,6 +151,22 @@ def test_pose_correctives_are_carried():
 
 
 def test_fewer_than_there_are_is_refused():
-    assert subdivided(BODY, KEPT).num_faces == BODY.num_faces
+    assert subdivided(BODY, KEPT).body.num_faces == BODY.num_faces
     with pytest.raises(ValueError, match="gaussians: expected at least the 25004 of body 'default', got 25003"):
         subdivided(BODY, KEPT - 1)
+
+
+@pytest.mark.parametrize("gaussians", [30_000, 30_001, 55_000])
+def test_the_count_alone_tells_the_mesh(gaussians: int):
+    """An avatar file holds how many Gaussians it has, and nothing else of its mesh."""
+    finer = subdivided(BODY, gaussians).body
+    again = subdivided(BODY, len(finer.kept_faces)).body
+    np.testing.assert_array_equal(finer.faces, again.faces)
+    np.testing.assert_array_equal(finer.v_template, again.v_template)
+
+
+def test_what_lay_on_the_vertices_is_carried_along():
+    division = subdivided(BODY, 40_000)
+    np.testing.assert_allclose(division.carried(BODY.v_template), division.body.v_template, atol=1e-6)
+    assert (division.carried(np.ones(BODY.num_vertices, np.float32)) == 1).all()
+    assert len(subdivided(BODY, KEPT).carried(np.zeros(BODY.num_vertices))) == BODY.num_vertices

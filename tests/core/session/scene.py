@@ -19,7 +19,9 @@ BODY = default_body()
 FRAME_NS = 100_000_000
 WALL = 110
 # Small crops and few steps; sessions are about order and loss of things, not about quality.
-CONFIG = SessionConfig(template_maps=False, iterations_per_frame=1, final_iterations=2, budget_s=5.0, progress_every_s=1e-9)
+CONFIG = SessionConfig(
+    gaussians=0, template_maps=False, iterations_per_frame=1, final_iterations=2, budget_s=5.0, progress_every_s=1e-9
+)
 
 
 def camera(side: int = 48) -> Camera:

@@ -74,7 +74,7 @@ def test_body_with_another_vertex_order_is_refused():
     )
     with pytest.raises(ValueError, match="expected the default body or SMPL-X"):
         landmark_table(shuffled, NUM_BETAS)
-    assert len(landmark_table(subdivided(BODY, 30_000), NUM_BETAS).detected) == 25
+    assert len(landmark_table(subdivided(BODY, 30_000).body, NUM_BETAS).detected) == 25
 
 
 def test_contour_of_a_disc_has_subpixel_places_and_outward_normals():

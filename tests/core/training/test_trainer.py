@@ -123,7 +123,7 @@ def test_only_what_is_seen_is_marked_and_coloured():
 
 def test_absent_maps_add_no_losses_and_present_ones_theirs():
     bare, full = trainer_on(turn(3), geometry=False), trainer_on(turn(3))
-    always = {"color", "mask", "offset_smoothness", "scale_decay", "rotation_decay"}
+    always = {"color", "mask", "offset_smoothness", "scale_decay", "rotation_decay", "light_unseen", "light_decay"}
     for i, (without, with_maps) in enumerate(zip(steps(bare, 5), steps(full, 5), strict=True)):
         assert without.losses.keys() == always
         auxiliary = {"depth", "normal", "label"} if i % CONFIG.auxiliary_every == 0 else set()
