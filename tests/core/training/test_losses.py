@@ -83,6 +83,105 @@ def test_label_loss_is_the_cross_entropy():
     torch.testing.assert_close(L.label_loss(logits, torch.tensor([3, 2])), torch.tensor(expected))
 
 
+# -- normals from depth
+
+K = np.array([[130.0, 0, 30.3], [0, 120.0, 19.6], [0, 0, 1]])
+
+
+def depth_of(normal: torch.Tensor, distance: float, height: int = 40, width: int = 60) -> torch.Tensor:
+    """Camera z of the plane n.x = distance over a picture of K."""
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    rays = torch.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], torch.ones(height, width)], -1).float()
+    return distance / (rays @ normal)
+
+
+@pytest.mark.parametrize("towards", [(0.0, 0.0, -1.0), (0.5, 0.0, -1.0), (0.0, -0.4, -1.0), (-0.6, 0.3, -1.0)])
+def test_the_normal_of_a_plane_is_exact(towards: tuple[float, float, float]):
+    """Perspective included: chords of a plane lie in it, which slopes of its depth do not."""
+    normal = torch.nn.functional.normalize(torch.tensor(towards), dim=0)
+    everywhere = torch.ones(40, 60, dtype=torch.bool)
+    found, known = L.normals_from_depth(depth_of(normal, float(1.2 * normal[2])), K, everywhere)
+    inner = torch.zeros(40, 60)
+    inner[1:-1, 1:-1] = 1
+    assert torch.equal(known, inner)
+    torch.testing.assert_close(found[known > 0], normal.expand(38 * 58, 3), atol=1e-4, rtol=0)  # float32 depths of 1.2 m
+
+
+def test_normals_stop_at_the_silhouette_and_at_depth_steps():
+    depth = torch.full((20, 30), 2.0)
+    depth[:, 15:] = 2.2
+    depth[4, 4] = float("nan")  # outside there is no depth
+    inside = torch.ones(20, 30, dtype=torch.bool)
+    inside[4, 4] = False
+    found, known = L.normals_from_depth(depth, K, inside)
+    expected = torch.zeros(20, 30)
+    expected[1:-1, 1:-1] = 1
+    expected[:, 14:16] = 0
+    for row, column in ((4, 3), (4, 5), (3, 4), (5, 4)):
+        expected[row, column] = 0
+    expected[4, 4] = 1  # its own depth is not asked for
+    assert torch.equal(known, expected) and torch.isfinite(found).all()
+
+
+def test_normals_of_what_is_not_seen_pass_no_nan_back():
+    depth = depth_of(torch.tensor([0.0, 0.0, 1.0]), 2.0)
+    depth[:, :20] = float("nan")
+    depth.requires_grad_()
+    found, known = L.normals_from_depth(depth, K, torch.isfinite(depth))
+    (found[..., 0] * known).sum().backward()
+    assert depth.grad is not None and torch.isfinite(depth.grad).all() and (depth.grad != 0).any()
+
+
+def test_self_normal_loss_is_the_sum_of_differences():
+    loss = L.self_normal_loss(torch.tensor([[0.0, 0, -1], [1, 0, 0]]), torch.tensor([[0.0, 0.6, -0.8], [1, 0, 0]]))
+    torch.testing.assert_close(loss, torch.tensor([0.8, 0.0]))
+
+
+def test_total_variation_counts_pairs_inside_only():
+    picture = torch.zeros(3, 4, 2)
+    picture[1, 1] = torch.tensor([1.0, -2.0])
+    inside = torch.ones(3, 4, dtype=torch.bool)
+    assert float(L.total_variation(picture, inside)) == pytest.approx(4 * 3 / 17)  # 9 pairs along rows, 8 along columns
+    inside[1, 2] = False
+    picture[1, 2] = 100.0
+    assert float(L.total_variation(picture, inside)) == pytest.approx(3 * 3 / 13)
+    assert float(L.total_variation(picture, torch.zeros(3, 4, dtype=torch.bool))) == 0
+
+
+# -- what splats say of each other
+
+
+def test_semantic_spread_is_the_sum_over_all_pairs():
+    """With its gradient, to which the means add nothing; an empty group is no division by zero."""
+    groups = torch.tensor([0, 2, 0, 0, 2, 2, 2, 4])
+    logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    members = [logits[groups == c] for c in range(5)]
+    pairs_of = [(m[:, None] - m[None]).square().sum() / max(len(m), 1) for m in members]
+    slow = torch.stack(pairs_of).sum() / 5 / 8
+    fast = L.semantic_spread(logits, groups, 5)
+    torch.testing.assert_close(fast, slow)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (fast, slow)))
+
+
+def test_isometry_in_numbers():
+    """A neighbour that moves from 1 to 1.1 away: (1.21 - 1)^2. Rigid motion is free."""
+    at, beside = torch.zeros(3), torch.tensor([1.0, 0, 0])
+    assert float(L.isometry(at, 1.1 * beside, at, beside)) == pytest.approx(0.21**2)
+    shift, turned = torch.tensor([3.0, 1, 2]), torch.tensor([0.0, 0, 1])
+    assert float(L.isometry(shift, shift + turned, at, beside)) == pytest.approx(0, abs=1e-9)
+
+
+def test_covariance_overlap_is_that_of_the_matrices():
+    generator = torch.Generator().manual_seed(0)
+    R = torch.linalg.qr(torch.randn(2, 10, 3, 3, generator=generator))[0]
+    scales = 0.003 * torch.rand(2, 10, 2, generator=generator) + 1e-4
+    A, B = (r[..., :2] @ torch.diag_embed(s**2) @ r[..., :2].mT for r, s in zip(R, scales, strict=True))
+    expected = (A * B).sum((-2, -1)) / (A.norm(dim=(-2, -1)) * B.norm(dim=(-2, -1)))
+    found = L.covariance_overlap(R[0, ..., :2], scales[0], R[1, ..., :2], scales[1])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(L.covariance_overlap(R[0, ..., :2], scales[0], R[0, ..., :2], scales[0]), torch.ones(10))
+
+
 def test_smoothness_is_the_squared_distance_from_the_neighbours_mean():
     neighbors = torch.tensor([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
     torch.testing.assert_close(L.smoothness(torch.tensor([3.0, 0, 0, 0]), neighbors), torch.tensor([9.0, 1, 1, 1]))
@@ -112,6 +211,19 @@ CASES = {
         0.3 * torch.rand(8, generator=SEEDED),
     ),
     "normal": (lambda x: L.normal_prior_loss(x, torch.eye(3)[[0, 1, 2, 0]]).sum(), torch.rand(4, 3, generator=SEEDED)),
+    "normals from depth": (
+        lambda x: (L.normals_from_depth(x, K, torch.ones(5, 6, dtype=torch.bool))[0] * torch.tensor([0.7, -0.5, 0.1])).sum(),
+        2.0 + 0.01 * torch.rand(5, 6, generator=SEEDED),
+    ),
+    "self normal": (lambda x: L.self_normal_loss(x, torch.eye(3)).sum(), torch.randn(3, 3, generator=SEEDED)),
+    "variation": (
+        lambda x: L.total_variation(x, torch.tensor([[True, True, False], [True, True, True]])),
+        torch.randn(2, 3, 3, generator=SEEDED),
+    ),
+    "isometry": (
+        lambda x: L.isometry(x[:2], x[2:], torch.eye(3)[:2], 0.2 * torch.eye(3)[1:]).sum(),
+        0.5 * torch.randn(4, 3, generator=SEEDED),
+    ),
     "label": (lambda x: L.label_loss(x, torch.tensor([2, 0, 1])).sum(), torch.randn(3, 4, generator=SEEDED)),
     "smoothness": (
         lambda x: L.smoothness(x, torch.tensor([[1, 2, 2], [0, 2, 1], [1, 0, 0]])).sum(),
@@ -127,7 +239,7 @@ def test_gradient_matches_finite_differences(name: str):
     x = x.clone().requires_grad_()
     loss(x).backward()
     assert x.grad is not None
-    step = 1e-2 if name != "depth" else 3e-3
+    step = {"depth": 3e-3, "normals from depth": 3e-4}.get(name, 1e-2)
     for index in np.random.default_rng(0).integers(0, x.numel(), 8):
         shift = torch.zeros(x.numel()).index_fill_(0, torch.tensor([int(index)]), step).view(x.shape)
         with torch.no_grad():
