@@ -50,7 +50,7 @@ def latency_suite(
     """Prior, tracker and template maps by themselves; then live sessions at each of RATES_HZ with a viewer beside them."""
     progress(f"{SUITE}: loading {config.sample}")
     frames = recorded_frames(config)
-    session = SessionConfig(budget_s=config.live_s, save_every_s=SNAPSHOTS_EVERY_S)
+    session = SessionConfig(gaussians=config.gaussians, budget_s=config.live_s, save_every_s=SNAPSHOTS_EVERY_S)
     warm_up(body, session, lambda event: None)
     yield from _stages(body, frames, config, reference, progress)
     for rate_hz in RATES_HZ:

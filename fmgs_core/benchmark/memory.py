@@ -13,7 +13,6 @@ from fmgs_core.benchmark.measurement import Better, Measurement, Progress
 from fmgs_core.benchmark.person import turning_person
 from fmgs_core.benchmark.settings import BenchmarkConfig
 from fmgs_core.benchmark.step import everything_learns, trainer_of
-from fmgs_core.body.default import default_body
 
 WARM_UP = 100
 SAMPLES = 50
@@ -79,7 +78,7 @@ def _in_a_fresh_process(config: BenchmarkConfig) -> Iterator[tuple[int, float]]:
 
 def _train(config: BenchmarkConfig, out: Connection) -> None:
     torch.set_num_threads(1)
-    body = default_body()
+    body = config.avatar_body()
     views = turning_person(body, config.keyframes, config.size_px, config.person_px)
     trainer = trainer_of(body, views, everything_learns())
     for _ in range(WARM_UP):

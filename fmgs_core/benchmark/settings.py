@@ -4,6 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fmgs_core.body.default import default_body
+from fmgs_core.body.subdivision import subdivided
+from fmgs_core.body.template import BodyModel
+from fmgs_core.config import SessionConfig
+
 Device = Literal["cpu", "cuda"]
 
 
@@ -17,6 +22,8 @@ class BenchmarkConfig:
     """Side of the square picture."""
     person_px: int = 400
     """Height of the person in it."""
+    gaussians: int = SessionConfig().gaussians
+    """Of the avatar, as `SessionConfig.gaussians`."""
     keyframes: int = 8
     """Views around the person that training goes over."""
     repeats: int = 30
@@ -31,9 +38,14 @@ class BenchmarkConfig:
     """Recording that is replayed live; relative to the project's folder."""
 
     def __post_init__(self):
-        least = {"size_px": 32, "person_px": 16, "keyframes": 1, "repeats": 1, "warm_up": 0, "iterations": 1}
+        least = {"size_px": 32, "person_px": 16, "gaussians": 0, "keyframes": 1, "repeats": 1, "warm_up": 0, "iterations": 1}
         for name, number in least.items():
             if getattr(self, name) < number:
                 raise ValueError(f"BenchmarkConfig.{name}: expected at least {number}, got {getattr(self, name)}")
         if not 2 < self.live_s < float("inf"):
             raise ValueError(f"BenchmarkConfig.live_s: expected more than two seconds, got {self.live_s}")
+
+    def avatar_body(self) -> BodyModel:
+        """The default body with as many faces as Gaussians are wanted, or its own where that is more."""
+        body = default_body()
+        return subdivided(body, max(self.gaussians, len(body.kept_faces))).body

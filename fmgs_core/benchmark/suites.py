@@ -45,5 +45,8 @@ def run_suite(suite: Suite, config: BenchmarkConfig, peer: RasterPeer | None, pr
         yield from memory_suite(config, progress)
     else:
         reference = peer.reference_call() if peer is not None and config.device == "cpu" else None
-        measured = {"step": step_suite, "render": render_suite, "latency": latency_suite}[suite]
-        yield from measured(default_body(), config, reference, progress)
+        if suite == "latency":
+            yield from latency_suite(default_body(), config, reference, progress)
+        else:
+            measured = {"step": step_suite, "render": render_suite}[suite]
+            yield from measured(config.avatar_body(), config, reference, progress)
