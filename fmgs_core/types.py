@@ -46,6 +46,11 @@ class Camera:
                 " (a CameraInfo with K[0] == 0 means an uncalibrated camera)"
             )
 
+    @property
+    def center(self) -> Float[np.ndarray, "3"]:
+        """Where it stands [m, world]."""
+        return -self.T_camera_world[:3, :3].T @ self.T_camera_world[:3, 3]
+
     def cropped(self, x0: int, y0: int, width: int, height: int) -> "Camera":
         """The camera of the picture region that starts at pixel (x0, y0); it may reach outside the picture."""
         K = self.K.copy()

@@ -61,9 +61,9 @@ def pose_splats(
     (FMGS-Avatar sec. 3.2). A blend of rotations is no rotation, hence the orthonormalisation; it keeps the normal.
 
     Differentiable in the attributes, the pose [rad] and the translation [m]; `joints` are those of the rest shape [m].
-    On a CPU by hand-written kernels.
+    On a CPU by hand-written kernels, unless the field learns the skinning weights.
     """
-    if binding.centers.device.type != "cpu":
+    if binding.centers.device.type != "cpu" or attributes.skin_weights is not None:
         return pose_splats_reference(binding, attributes, skinning, joints, pose, transl)
     rest = binding.centers, binding.frames, joints, skinning.parents, binding.weights.sparse
     means, quats = PosedFrames.apply(rest, pose, transl, attributes.normal_offset, attributes.rotation)  # type: ignore[misc]
@@ -75,7 +75,8 @@ def pose_splats_reference(
     pose: Float[Tensor, "J 3"], transl: Float[Tensor, "3"],
 ) -> Splats:  # fmt: skip
     """The same in readable torch, on any device: what the kernels are held against."""
-    T = (binding.weights.dense @ skinning.bone_transforms(pose, joints).flatten(1)).unflatten(-1, (3, 4))
+    weights = binding.weights.dense if attributes.skin_weights is None else attributes.skin_weights
+    T = (weights @ skinning.bone_transforms(pose, joints).flatten(1)).unflatten(-1, (3, 4))
     rest_means = binding.centers + binding.frames[..., 2] * attributes.normal_offset[:, None]
     means = (T[..., :3] @ rest_means[..., None])[..., 0] + T[..., 3] + transl
     frames = T[..., :3] @ (binding.frames @ rotation_from_axis_angle(attributes.rotation))

@@ -1,6 +1,6 @@
 """What is learned per face, behind one interface: attributes come out, how they are stored is the field's business."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -29,6 +29,14 @@ class FaceAttributes:
     skin_weights: Float[Tensor, "K J"] | None = None
     """Rows sum to 1; None where the template's own carry the Gaussians."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that are there, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def detached(self) -> "FaceAttributes":
+        """The same values cut off from their history."""
+        return replace(self, **{name: value.detach() for name, value in self.tensors().items()})
+
 
 @dataclass(frozen=True)
 class FieldConfig:
@@ -52,7 +60,7 @@ class FieldConfig:
                 raise ValueError(f"FieldConfig.{name}: expected one of {allowed}, got {getattr(self, name)!r}")
 
     @property
-    def looks(self) -> bool:
+    def asks(self) -> bool:
         """Whether attributes depend on pose or view."""
         return "hash" in (self.geometry, self.appearance)
 

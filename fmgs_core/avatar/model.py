@@ -8,13 +8,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fmgs_core.avatar.binding import FaceBinding, bind_faces, face_weights, pose_splats
-from fmgs_core.avatar.fields import FreeField
+from fmgs_core.avatar.fields import FaceAttributes, FieldConfig, FieldQuery, FreeField
 from fmgs_core.avatar.light import RoomLight
+from fmgs_core.avatar.mixed_field import MixedField
+from fmgs_core.avatar.skinning_field import TemplateSurface
+from fmgs_core.avatar.view_directions import canonical_directions, head_on
 from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.skinning import Skinning
 from fmgs_core.body.template import BodyModel
 from fmgs_core.geometry import third_axis
-from fmgs_core.types import BodyState, Splats
+from fmgs_core.types import BodyState, Camera, Splats
 
 
 class Avatar(torch.nn.Module):
@@ -30,6 +33,7 @@ class Avatar(torch.nn.Module):
         betas: Float[np.ndarray, " B"] | None = None,
         num_classes: int = len(SAPIENS28_NAMES),
         device: str | torch.device = "cpu",
+        fields: FieldConfig | None = None,
     ):
         super().__init__()
         self.body, self.device = body, torch.device(device)
@@ -37,12 +41,20 @@ class Avatar(torch.nn.Module):
         kept = body.kept_faces
         self.faces = torch.from_numpy(body.faces[kept]).to(device)
         self._face_weights = face_weights(self.skinning.skin_weights, self.faces)
-        self.field = FreeField(len(kept), num_classes).to(device)
+        self.fields = fields or FieldConfig()
+        self.field = self._make_field(num_classes).to(device)
         self.light = RoomLight().to(device)
         # How much light each Gaussian has carried to the observed pictures: unseen ones keep what they were born with.
         self.register_buffer("observed", torch.zeros(len(kept), device=device))
         self.observed: Tensor
         self.set_betas(np.zeros(body.shapedirs.shape[-1], np.float32) if betas is None else betas)
+
+    def _make_field(self, num_classes: int) -> FreeField:
+        if self.fields == FieldConfig():
+            return FreeField(len(self.faces), num_classes)
+        of = self.skinning
+        surface = TemplateSurface(of.v_template, self.faces, of.skin_weights, self.body.parents)
+        return MixedField(self.fields, surface, num_classes)
 
     @property
     def betas(self) -> Float[np.ndarray, " B"]:
@@ -77,19 +89,52 @@ class Avatar(torch.nn.Module):
         """Moves the Gaussians off the naked body: `offsets` are metres along the vertices' rest normals (clothes, hair)."""
         self.field.normal_offset.copy_(offsets.to(self.device)[self.faces].mean(-1))
 
+    def attributes(
+        self, pose: Float[Tensor, "J 3"], transl: Float[Tensor, "3"], camera: Camera | None = None
+    ) -> FaceAttributes:
+        """What the field says of every face, in a pose [rad, m] seen by a camera; without one each face is seen from its
+        front. Free fields say the same of all."""
+        if not self.fields.asks:
+            return self.field()
+        binding, joints = self._binding, self._rest[1]
+        if camera is None:
+            directions = head_on(binding)
+        else:
+            eye = torch.as_tensor(camera.center, dtype=torch.float32, device=self.device)
+            directions = canonical_directions(binding, self.skinning, joints, pose, transl, eye)
+        return self.field(FieldQuery(pose, joints, directions))
+
+    @torch.no_grad()
+    def at_rest(self) -> FaceAttributes:
+        """What the field says in the T-pose, without a graph."""
+        return self.attributes(
+            torch.zeros(self.body.num_joints, 3, device=self.device), torch.zeros(3, device=self.device)
+        ).detached()
+
     def posed(
-        self, pose: Float[Tensor, "J 3"], transl: Float[Tensor, "3"], expression: Float[Tensor, " E"] | None = None
+        self,
+        pose: Float[Tensor, "J 3"],
+        transl: Float[Tensor, "3"],
+        expression: Float[Tensor, " E"] | None = None,
+        camera: Camera | None = None,
+        attributes: FaceAttributes | None = None,
     ) -> Splats:
-        """Splats in the world frame, differentiable in the field, the light, the pose [rad] and the translation [m]."""
+        """Splats in the world frame, differentiable in the field, the light, the pose [rad] and the translation [m].
+
+        Args:
+            camera: who looks; see `attributes`.
+            attributes: what the field says, where the caller knows already.
+        """
         binding, joints = self._bound(pose, expression)
-        splats = pose_splats(binding, self.field(), self.skinning, joints, pose, transl)
+        splats = pose_splats(binding, attributes or self.attributes(pose, transl, camera), self.skinning, joints, pose, transl)
         # The light must not bend the surface towards what would explain a colour.
         return replace(splats, colors=splats.colors * self.light(third_axis(splats.quats.detach())))
 
     @torch.no_grad()
-    def drawn(self, state: BodyState) -> Splats:
-        """Splats of a body state, without a graph. The state's own betas are ignored in favour of the avatar's."""
+    def drawn(self, state: BodyState, camera: Camera | None = None) -> Splats:
+        """Splats of a body state as a camera sees them, without a graph. The state's own betas are ignored in favour of the
+        avatar's."""
         pose, transl, expression = (
             torch.as_tensor(x, device=self.device) for x in (state.pose, state.transl, state.expression)
         )
-        return self.posed(pose, transl, expression if state.expression.any() else None)
+        return self.posed(pose, transl, expression if state.expression.any() else None, camera)

@@ -1,7 +1,7 @@
 """A frozen copy of an avatar, and its file: safetensors with JSON metadata, never pickle."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -9,12 +9,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from fmgs_core.avatar.fields import FieldConfig
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.subdivision import subdivided
 from fmgs_core.body.template import BodyModel
 from fmgs_core.export.atomic import replacing
 
 FORMAT = "fmgs-avatar/1"
+_LOGITS = ("field.logits", "field.semantics.layers.biases.1")
+"""Tensors whose last axis are the classes; one is in every file."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,15 @@ class AvatarSnapshot:
     """Training iterations behind it."""
     frames_seen: int
     """Frames of the stream behind it."""
+    fields: FieldConfig = field(default_factory=FieldConfig)
+    """How the attributes are stored."""
 
     @staticmethod
     def of(avatar: Avatar, iterations: int, frames_seen: int) -> "AvatarSnapshot":
         """Copies, because Adam writes in place and a reader must never see half a step."""
         tensors = {name: value.detach().to("cpu", copy=True) for name, value in avatar.state_dict().items()}
         tensors["betas"] = torch.from_numpy(avatar.betas.copy())
-        return AvatarSnapshot(avatar.body.name, tensors, iterations, frames_seen)
+        return AvatarSnapshot(avatar.body.name, tensors, iterations, frames_seen, avatar.fields)
 
     def avatar(self, body: BodyModel, device: str | torch.device = "cpu") -> Avatar:
         """A new avatar in this state. A body of fewer faces is subdivided to the snapshot's number of Gaussians.
@@ -48,7 +53,7 @@ class AvatarSnapshot:
             raise ValueError(f"avatar body: expected '{self.body_name}' as the snapshot says, got '{body.name}'")
         if "observed" in self.tensors and (gaussians := len(self.tensors["observed"])) > len(body.kept_faces):
             body = subdivided(body, gaussians).body
-        avatar = Avatar(body, self.tensors["betas"].numpy(), self.tensors["field.logits"].shape[-1], device)
+        avatar = Avatar(body, self.tensors["betas"].numpy(), _num_classes(self.tensors), device, self.fields)
         fields = {name: value for name, value in self.tensors.items() if name != "betas"}
         fields.setdefault("light.coefficients", avatar.light.coefficients.detach())  # files from before there was a light
         expected = {name: tuple(value.shape) for name, value in avatar.state_dict().items()}
@@ -66,6 +71,7 @@ def save_avatar(path: Path, snapshot: AvatarSnapshot) -> None:
         "body": snapshot.body_name,
         "iterations": str(snapshot.iterations),
         "frames_seen": str(snapshot.frames_seen),
+        "fields": json.dumps(asdict(snapshot.fields)),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     content = save({name: value.contiguous() for name, value in snapshot.tensors.items()}, metadata)
@@ -103,11 +109,28 @@ def load_avatar(path: Path) -> AvatarSnapshot:
     if "body" not in metadata or not all(count.isdecimal() for count in counts):
         raise ValueError(f"avatar file {path}: expected metadata body, iterations and frames_seen, got {metadata}")
     _check_tensors(path, tensors)
-    return AvatarSnapshot(metadata["body"], tensors, int(counts[0]), int(counts[1]))
+    return AvatarSnapshot(metadata["body"], tensors, int(counts[0]), int(counts[1]), _fields(path, metadata))
+
+
+def _fields(path: Path, metadata: dict[str, str]) -> FieldConfig:
+    """Files from before there was a choice say nothing, and are free."""
+    try:
+        return FieldConfig(**json.loads(metadata.get("fields", "{}")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"avatar file {path}: expected metadata fields of {FieldConfig()}, got {metadata['fields']!r}"
+        ) from error
+
+
+def _num_classes(tensors: dict[str, Tensor]) -> int:
+    return next(tensors[name].shape[-1] for name in _LOGITS if name in tensors)
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    if "betas" not in tensors or "field.logits" not in tensors or tensors["field.logits"].ndim != 2:
+    logits = [
+        tensors[name] for name, axes in zip(_LOGITS, (2, 1), strict=True) if name in tensors and tensors[name].ndim == axes
+    ]
+    if "betas" not in tensors or not logits:
         got = {name: tuple(value.shape) for name, value in tensors.items()}
         raise ValueError(f"avatar file {path}: expected the tensors betas and field.*, got {got}")
     foreign = {name: value.dtype for name, value in tensors.items() if value.dtype != torch.float32}

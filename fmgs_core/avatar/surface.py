@@ -11,7 +11,7 @@ def surface_mesh(avatar: Avatar, betas: Float[np.ndarray, " B"]) -> tuple[Float[
     """T-pose vertices [m] and the kept faces: each vertex is moved along its normal by the mean offset of its faces."""
     body, faces = avatar.body, avatar.faces.numpy()
     rest = (body.v_template + body.shapedirs @ betas).astype(np.float32)
-    offsets = np.repeat(avatar.field.normal_offset.detach().numpy(), 3)
+    offsets = np.repeat(avatar.at_rest().normal_offset.numpy(), 3)
     total = np.bincount(faces.ravel(), offsets, minlength=len(rest))
     count = np.bincount(faces.ravel(), minlength=len(rest))
     return rest + vertex_normals(rest, body.faces) * (total / np.maximum(count, 1)).astype(np.float32)[:, None], faces

@@ -188,7 +188,7 @@ def _picture_size(camera_file: Path, data: dict[str, np.ndarray]) -> tuple[int, 
 def vertex_colors(avatar: Avatar, num_vertices: int) -> np.ndarray:
     """Mean colour of the faces around each vertex, (V, 3) in [0, 1]."""
     faces = avatar.faces.numpy().ravel()
-    colors = np.repeat(avatar.field().color.detach().numpy(), 3, axis=0)
+    colors = np.repeat(avatar.at_rest().color.numpy(), 3, axis=0)
     sums = np.stack([np.bincount(faces, colors[:, k], minlength=num_vertices) for k in range(3)], 1)
     return sums / np.maximum(np.bincount(faces, minlength=num_vertices), 1)[:, None]
 

@@ -16,7 +16,7 @@ Picture = UInt8[np.ndarray, "h w 3"]
 @torch.no_grad()
 def draw(avatar: Avatar, state: BodyState, camera: Camera, channels: frozenset[Channel], backend: str = "cpu") -> Rendering:
     """The avatar in a body state, as one camera sees it."""
-    return rasterize(avatar.drawn(state), camera, channels, backend=backend, cull_backfaces=True)
+    return rasterize(avatar.drawn(state, camera), camera, channels, backend=backend, cull_backfaces=True)
 
 
 def color_picture(rendering: Rendering, background: float = 1.0) -> Picture:
