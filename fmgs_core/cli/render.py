@@ -15,6 +15,7 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
+from fmgs_core.avatar.completion import complete
 from fmgs_core.avatar.light import RoomLight, directional
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import load_avatar
@@ -24,7 +25,7 @@ from fmgs_core.export.glb import write_glb
 from fmgs_core.export.ply import write_ply
 from fmgs_core.export.video import VideoWriter
 from fmgs_core.mapfiles import write_depth, write_labels, write_mask, write_normal, write_rgb
-from fmgs_core.rendering.pictures import color_picture, draw, label_map
+from fmgs_core.rendering.pictures import color_picture, confidence_map, draw, label_map
 from fmgs_core.rendering.views import around
 from fmgs_core.stream.sequence import Sequence
 from fmgs_core.types import BodyState, Camera, Channel, Rendering
@@ -34,12 +35,13 @@ ORBIT_FRAMES = 90
 
 @dataclass(frozen=True)
 class Render:
-    """Draw an avatar: pictures, masks, depth, normals and labels in the layout of avatar_gt/1, and a video."""
+    """Draw an avatar: pictures, masks, depth, normals, labels and confidence in the layout of avatar_gt/1, and a video."""
 
     avatar: Annotated[Path, tyro.conf.Positional]
     """avatar.safetensors of a run."""
     out: Path
-    """Folder for rgb/, mask/, depth/, normal/, label/ and render.mp4."""
+    """Folder for rgb/, mask/, depth/, normal/, label/, confidence/ (8 bit; how far what is drawn was ever seen) and
+    render.mp4."""
     poses: Path | None = None
     """npz with pose (n, J, 3) [rad], transl (n, 3) [m] and perhaps expression (n, E), such as a sequence's params.npz.
     Without it the body stands in its T-pose."""
@@ -62,7 +64,7 @@ class Render:
             raise ValueError(f"size_px, frames: expected at least 16 and 1, got {self.size_px} and {self.frames}")
 
     def run(self) -> int:
-        avatar = load_avatar(self.avatar).avatar(self.body.load())
+        avatar = loaded_avatar(self.avatar, self.body)
         if self.light != "learned":
             avatar.light = lamp(self.light)
         states = [avatar.body.neutral_state()] if self.poses is None else load_motion(self.poses, avatar)
@@ -70,8 +72,10 @@ class Render:
         cameras = list(islice(self._cameras(avatar, states, count), count))
         with VideoWriter(self.out_folder() / "render.mp4", self.fps) as video:
             for i in track(range(count), "drawing", console=Console(stderr=True), transient=True):
-                rendering = draw(avatar, states[i % len(states)], cameras[i], frozenset(Channel))
+                state, camera = states[i % len(states)], cameras[i]
+                rendering = draw(avatar, state, camera, frozenset(Channel))
                 write_maps(self.out, i, rendering)
+                write_mask(self.out / "confidence" / f"{i:06d}.png", confidence_map(avatar, state, camera))
                 video.write(color_picture(rendering))
         print(f"{count} pictures in {self.out}")
         return 0
@@ -97,7 +101,7 @@ class Export:
     body: tyro.conf.OmitArgPrefixes[BodyChoice] = field(default_factory=BodyChoice)
 
     def run(self) -> int:
-        avatar = load_avatar(self.avatar).avatar(self.body.load())
+        avatar = loaded_avatar(self.avatar, self.body)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         if self.out.suffix == ".ply":
             write_ply(self.out, avatar.drawn(avatar.body.neutral_state()))
@@ -108,6 +112,13 @@ class Export:
             raise ValueError(f"out: expected a file name ending in .ply or .glb, got {self.out}")
         print(self.out)
         return 0
+
+
+def loaded_avatar(file: Path, body: BodyChoice) -> Avatar:
+    """As saved, with what was never seen filled in."""
+    avatar = load_avatar(file).avatar(body.load())
+    complete(avatar)
+    return avatar
 
 
 def lamp(spec: str) -> RoomLight:

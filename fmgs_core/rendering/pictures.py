@@ -1,9 +1,12 @@
 """Renderings as 8-bit pictures for people: colour, depth, normals, labels, and the classes behind them."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from fmgs_core.avatar.completion import confidence
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.parts import SAPIENS28_COLORS
 from fmgs_core.raster import rasterize
@@ -17,6 +20,15 @@ Picture = UInt8[np.ndarray, "h w 3"]
 def draw(avatar: Avatar, state: BodyState, camera: Camera, channels: frozenset[Channel], backend: str = "cpu") -> Rendering:
     """The avatar in a body state, as one camera sees it."""
     return rasterize(avatar.drawn(state, camera), camera, channels, backend=backend, cull_backfaces=True)
+
+
+@torch.no_grad()
+def confidence_map(avatar: Avatar, state: BodyState, camera: Camera) -> Float[np.ndarray, "h w"]:
+    """How far what is drawn was observed, in [0, 1]; 0 where nothing is. What was filled in counts as unseen."""
+    believed = confidence(avatar.observed)[:, None].expand(-1, 3)
+    rendering = rasterize(replace(avatar.drawn(state), colors=believed), camera, cull_backfaces=True)
+    assert rendering.rgb is not None
+    return rendering.rgb[..., 0].clamp(0, 1).numpy()
 
 
 def color_picture(rendering: Rendering, background: float = 1.0) -> Picture:

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import torch
 
+from fmgs_core.avatar.completion import complete
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.body.subdivision import subdivided
@@ -315,8 +316,10 @@ class Session:
 
     def _result(self, snapshot: AvatarSnapshot, fit_wall_s: float, reason: str) -> SessionResult:
         assert self._trainer is not None
+        avatar = snapshot.avatar(self._body)
+        complete(avatar)
         return SessionResult(
-            avatar=snapshot.avatar(self._body),
+            avatar=avatar,
             snapshot=snapshot,
             states=self._trainer.final_states(self._tracked),
             recording=self._recording,

@@ -54,7 +54,7 @@ def test_an_orbit_shows_the_front_first_and_the_back_half_way(fmgs: Fmgs, avatar
 def test_poses_and_cameras_of_a_sequence_give_maps_in_its_layout(fmgs: Fmgs, avatar: Path, tmp_path: Path, motion: Path):
     code, _ = fmgs("render", avatar, "--out", tmp_path, "--poses", motion, "--camera", motion, "--frames", 2)
     assert code == 0
-    assert {p.name for p in tmp_path.iterdir()} == {*KINDS, "render.mp4"}
+    assert {p.name for p in tmp_path.iterdir()} == {*KINDS, "confidence", "render.mp4"}
     with np.load(motion) as params:
         T, K = params["T_camera_world"], params["K"]
         state = BodyState(np.zeros(16), params["pose"][1], params["transl"][1], np.zeros(BODY.exprdirs.shape[-1]))
@@ -69,6 +69,24 @@ def test_poses_and_cameras_of_a_sequence_give_maps_in_its_layout(fmgs: Fmgs, ava
     np.testing.assert_allclose(np.linalg.norm(maps.normal[maps.normal.any(-1)], axis=-1), 1, atol=1e-5)
     assert np.array_equal(np.isfinite(maps.depth), maps.normal.any(-1))
     assert maps.labels.max() < 28
+
+
+def test_a_lamp_brightens_the_side_it_stands_on(fmgs: Fmgs, avatar: Path, tmp_path: Path):
+    """Azimuth 90 is the body's left, the right half of a picture from the front; the learned light of this avatar is even."""
+    halves = {}
+    for light in ("learned", "even", "90,0,0.5", "-90,0,0.5"):
+        folder = tmp_path / light
+        assert fmgs("render", avatar, "--out", folder, "--size-px", 96, "--frames", 1, f"--light={light}")[0] == 0
+        torso = read_rgb(folder / "rgb" / "000000.png")[30:60, 40:56].astype(float)[..., 0]
+        halves[light] = torso[:, :8].mean(), torso[:, 8:].mean()
+    assert halves["learned"] == halves["even"]
+    assert halves["90,0,0.5"][1] > 1.1 * halves["90,0,0.5"][0] and halves["-90,0,0.5"][0] > 1.1 * halves["-90,0,0.5"][1]
+
+
+@pytest.mark.parametrize("light", ["bright", "90", "1,2,3,4", "nan,0"])
+def test_a_light_that_is_none_is_named(fmgs: Fmgs, avatar: Path, tmp_path: Path, light: str):
+    code, said = fmgs("render", avatar, "--out", tmp_path, f"--light={light}")
+    assert code == 1 and "light: expected learned, even, or AZIMUTH,ELEVATION[,STRENGTH] in degrees" in said and light in said
 
 
 def test_a_single_camera_serves_every_pose(fmgs: Fmgs, avatar: Path, tmp_path: Path):

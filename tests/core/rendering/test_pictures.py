@@ -93,3 +93,17 @@ def test_a_body_faces_the_camera_in_its_normals(drawn: Rendering):
     """Camera z of a visible normal is negative: blue at most mid-grey."""
     blue = pictures.normal_picture(drawn)[..., 2]
     assert (blue <= 128).all()
+
+
+def test_confidence_is_high_where_it_was_seen_and_zero_elsewhere():
+    """Seen from the front only: the back, and what lies beside the body, are not believed."""
+    avatar, state = Avatar(default_body()), default_body().neutral_state()
+    front = default_body().v_template[avatar.faces.numpy()].mean(1)[:, 2] > 0
+    with torch.no_grad():
+        avatar.observed.copy_(torch.from_numpy(500.0 * front))
+        avatar.field.opacity_logit.fill_(5.0)
+    views = list(around(avatar.body, avatar.betas, state, 2, 96))
+    seen, unseen = (pictures.confidence_map(avatar, state, camera) for camera in views)
+    inside = [pictures.draw(avatar, state, camera, frozenset()).alpha.numpy() > 0.9 for camera in views]
+    assert seen.shape == (96, 96) and np.median(seen[inside[0]]) > 0.9 and np.median(unseen[inside[1]]) < 0.1
+    assert seen[0, 0] == 0
