@@ -81,8 +81,8 @@ def total_variation(picture: Float[Tensor, "h w c"], inside: Bool[Tensor, "h w"]
 
 
 def semantic_spread(logits: Float[Tensor, "K C"], groups: Int[Tensor, " K"], num_groups: int) -> Float[Tensor, ""]:
-    """L_reg = (1/|C|) sum_c (1/n_c) sum_ij |f_i - f_j|^2 over the splats i, j of group c, here per splat so that its weight does
-    not depend on their number. (1/n) sum_ij |f_i - f_j|^2 = 2 sum_i |f_i - mean|^2 takes one pass and no pairs."""
+    """L_reg = (1/|C|) sum_c (1/n_c) sum_ij |f_i - f_j|^2 over the splats i, j of group c, here per splat so that its weight
+    does not depend on their number. (1/n) sum_ij |f_i - f_j|^2 = 2 sum_i |f_i - mean|^2 takes one pass and no pairs."""
     size = logits.new_zeros(num_groups).index_add(0, groups, torch.ones_like(logits[:, 0]))
     # Deviations from a mean sum to zero, so that the mean adds nothing to the gradient and may count as constant.
     total = logits.new_zeros(num_groups, logits.shape[1]).index_add(0, groups, logits.detach())

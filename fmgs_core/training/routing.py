@@ -7,15 +7,14 @@ make splats (smoothness, decay, skinning) never come here: they move the paramet
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fmgs_core.types import Splats
 
-Routing = Literal["coordinated", "none"]
-"""coordinated: by the table. none: every loss moves all that it can reach; the ablation."""
+ROUTINGS = ("coordinated", "none")
+"""coordinated: by the table. none: every loss moves all that it can reach; for comparison."""
 
 
 class Attribute(Enum):
@@ -65,7 +64,7 @@ def as_leaves(splats: Splats) -> Splats:
 
 
 def routed_gradients(
-    losses: dict[str, Tensor], leaves: Splats, routing: Routing = "coordinated"
+    losses: dict[str, Tensor], leaves: Splats, routing: str = "coordinated"
 ) -> list[tuple[Route, dict[Attribute, Tensor]]]:
     """Gradients of the losses at the leaves, one entry per distinct route; losses that share a route share a backward.
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from fmgs_core.body.skinning import posed_joints
 from fmgs_core.raster import BACKENDS, rasterize
 from fmgs_core.training import losses as L
 from fmgs_core.training.ambience import UnseenDirections
+from fmgs_core.training.auxiliary import auxiliary_channels, has_maps, map_losses, rendering_losses, splat_losses
 from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
 from fmgs_core.training.keyframes import (
     Keyframe,
@@ -26,61 +27,14 @@ from fmgs_core.training.keyframes import (
     pose_descriptor,
 )
 from fmgs_core.training.picture_loss import composited, picture_losses
-from fmgs_core.training.routing import Attribute, Route, as_leaves, backpropagate, routed_gradients
+from fmgs_core.training.routing import ROUTINGS, Attribute, Route, as_leaves, backpropagate, routed_gradients
 from fmgs_core.training.schedule import Schedule, ScheduleConfig
-from fmgs_core.training.targets import KnownPixels, make_backdrop
+from fmgs_core.training.targets import make_backdrop
+from fmgs_core.training.weights import LearningRates, LossWeights
 from fmgs_core.types import BodyState, Camera, Channel, Frame, PriorMaps, Rendering, Splats
 
 GEOMETRY_PARAMETERS = ("normal_offset", "rotation", "log_scale")
 POSE_PARAMETERS = ("pose", "transl")
-ORDINAL_PAIRS = 4096
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the routed losses (method.md: those of depth, normal and label are not printed in the paper)."""
-
-    color: float = 1.0
-    mask: float = 0.1
-    depth: float = 0.05
-    normal: float = 0.05
-    label: float = 0.05
-    offset_smoothness: float = 200.0
-    """On normal_offset against its neighbours, per m^2."""
-    scale_decay: float = 1e-3
-    rotation_decay: float = 1e-2
-    light_unseen: float = 0.1
-    """Pull towards even light where no camera looks; from 0.1 to 1 the figures differ by 0.1 dB."""
-    light_decay: float = 1e-3
-    """Pull towards even light everywhere."""
-
-    def __post_init__(self):
-        _check_sizes(self)
-
-
-@dataclass(frozen=True)
-class LearningRates:
-    """Adam's step sizes at full evidence, in each parameter's own unit."""
-
-    normal_offset: float = 1e-3
-    rotation: float = 5e-3
-    log_scale: float = 1e-2
-    opacity_logit: float = 3e-2
-    color_logit: float = 5e-2
-    logits: float = 5e-2
-    light: float = 5e-3
-    """0 keeps the light even: colours are then as seen, averaged over all views."""
-    pose: float = 5e-3
-    transl: float = 1e-3
-
-    def __post_init__(self):
-        _check_sizes(self)
-
-
-def _check_sizes(config: "LossWeights | LearningRates") -> None:
-    for name in (f.name for f in fields(config)):
-        if not 0 <= getattr(config, name) < float("inf"):
-            raise ValueError(f"{type(config).__name__}.{name}: expected zero or more, got {getattr(config, name)}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +49,9 @@ class TrainerConfig:
     newest_share: float = 0.25
     """Share of steps spent on the newest frame; the rest revisits the memory."""
     auxiliary_every: int = 4
-    """Depth, normal and label losses are taken every so many steps, with their weight times this."""
+    """The losses beside colour and mask are taken every so many steps, with their weight times this, where there are maps."""
+    routing: str = "coordinated"
+    """"coordinated": each loss moves what routing.ROUTING says. "none": all that it can reach; for comparison."""
     backend: str = "cpu"
     seed: int = 0
 
@@ -104,8 +60,9 @@ class TrainerConfig:
             raise ValueError(f"TrainerConfig.newest_share: expected 0 to 1, got {self.newest_share}")
         if self.auxiliary_every < 1:
             raise ValueError(f"TrainerConfig.auxiliary_every: expected at least 1, got {self.auxiliary_every}")
-        if self.backend not in BACKENDS:
-            raise ValueError(f"TrainerConfig.backend: expected one of {BACKENDS}, got {self.backend!r}")
+        for name, allowed in (("routing", ROUTINGS), ("backend", BACKENDS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"TrainerConfig.{name}: expected one of {allowed}, got {getattr(self, name)!r}")
 
     @property
     def device(self) -> torch.device:
@@ -205,14 +162,16 @@ class Trainer:
         """
         if self.newest is None:
             raise ValueError("Trainer.step: expected at least one keyframe, got none (call add first)")
-        keyframe = self._pick()
+        auxiliary = self.iterations % self.config.auxiliary_every == 0
+        keyframe = self._pick(auxiliary)
         learns_pose = self.config.refine_pose and self.schedule.learns_pose
         pose, transl = (x.requires_grad_(learns_pose) for x in (keyframe.pose, keyframe.transl))
         splats = self.avatar.posed(pose, transl)
         leaves = as_leaves(splats)
-        auxiliary = self.iterations % self.config.auxiliary_every == 0
-        terms = self._losses(self._draw(leaves, keyframe, auxiliary), keyframe, auxiliary)
-        gradients = routed_gradients(terms, leaves)
+        terms = self._picture_losses(rendering := self._draw(leaves, keyframe, auxiliary), keyframe)
+        if auxiliary:
+            terms |= self._auxiliary_losses(rendering, leaves, keyframe)
+        gradients = routed_gradients(terms, leaves, self.config.routing)
         self._optimizer.zero_grad()
         keyframe.pose.grad = keyframe.transl.grad = None
         backpropagate(gradients, splats, list(self.avatar.field.parameters()))
@@ -225,31 +184,41 @@ class Trainer:
         self.schedule.stepped()
         return StepReport(self.iterations, {k: v.detach() for k, v in (terms | regularizers).items()}, skipped)
 
-    def _pick(self) -> Keyframe:
+    def _pick(self, auxiliary: bool) -> Keyframe:
+        """An auxiliary step goes to a keyframe with maps if there is one, and where those are few, the other steps go to the
+        others, so that all are visited about equally often. A network that is slow gives maps for some frames only."""
         assert self.newest is not None
-        if self._rng.random() < self.config.newest_share * self.schedule.rate:
+        if self._rng.random() < self.config.newest_share * self.schedule.rate and (has_maps(self.newest) or not auxiliary):
             return self.newest
-        return self.memory[int(self._rng.integers(len(self.memory)))]
+        with_maps, bare = ([k for k in self.memory if has_maps(k) == known] for known in (True, False))
+        few = len(with_maps) * self.config.auxiliary_every < len(self.memory)
+        choice = with_maps if auxiliary else bare if few else list(self.memory)
+        choice = choice or list(self.memory)
+        return choice[int(self._rng.integers(len(choice)))]
 
     def _draw(self, splats: Splats, keyframe: Keyframe, auxiliary: bool) -> Rendering:
         wanted = {Channel.RGB}
         if auxiliary:
-            maps = {Channel.DEPTH: keyframe.depth, Channel.NORMAL: keyframe.normal, Channel.LOGITS: keyframe.labels}
-            wanted |= {channel for channel, known in maps.items() if known is not None}
+            wanted |= auxiliary_channels(keyframe, self.config.weights)
         return rasterize(splats, keyframe.camera, frozenset(wanted), backend=self.config.backend, cull_backfaces=True)
 
-    def _losses(self, rendering: Rendering, keyframe: Keyframe, auxiliary: bool) -> dict[str, Tensor]:
+    def _picture_losses(self, rendering: Rendering, keyframe: Keyframe) -> dict[str, Tensor]:
         assert rendering.rgb is not None
         self._refresh_backdrop(keyframe)
         # No splat can hide by taking the background's colour when that changes with every step.
         color = torch.rand(3, generator=self._torch_rng, device=self.avatar.device)
         picture = picture_losses(rendering.rgb, rendering.alpha, keyframe.rgb, keyframe.mask, keyframe.backdrop, color)
         weights = self.config.weights
-        terms = {"color": weights.color * picture.color, "mask": weights.mask * picture.mask}
-        if auxiliary:
-            scale = self.config.auxiliary_every * keyframe.geometry_trust
-            terms |= {k: scale * getattr(weights, k) * v for k, v in self._map_losses(rendering, keyframe).items()}
-        return terms
+        return {"color": weights.color * picture.color, "mask": weights.mask * picture.mask}
+
+    def _auxiliary_losses(self, rendering: Rendering, splats: Splats, keyframe: Keyframe) -> dict[str, Tensor]:
+        weights, rest = self.config.weights, None
+        if weights.isometry or weights.covariance_isometry:
+            with torch.no_grad():
+                rest = self.avatar.posed(torch.zeros_like(keyframe.pose), torch.zeros_like(keyframe.transl))
+        terms = map_losses(rendering, keyframe, weights, self._torch_rng)
+        terms |= rendering_losses(rendering, keyframe, weights) | splat_losses(splats, rest, self._neighbors, weights)
+        return {name: self.config.auxiliary_every * term for name, term in terms.items()}
 
     def _refresh_backdrop(self, keyframe: Keyframe) -> None:
         version = self.background.version
@@ -260,30 +229,6 @@ class Trainer:
         height, width = keyframe.mask.shape
         cut = self.background.crop(*keyframe.box, (width, height))
         keyframe.backdrop = None if cut is None else make_backdrop(version, *cut, keyframe.mask)
-
-    def _map_losses(self, rendering: Rendering, keyframe: Keyframe) -> dict[str, Tensor]:
-        """L_d, L_n and L_s: means over the pixels where both the prior and the avatar show the person."""
-        terms = {}
-        if keyframe.normal is not None:
-            normal, seen = _at(rendering.normal, keyframe.normal, rendering.alpha)
-            terms["normal"] = _mean(L.normal_prior_loss(normal, keyframe.normal.values.float()), seen)
-        if keyframe.depth is not None:
-            terms["depth"] = self._ordinal(*_at(rendering.depth, keyframe.depth, rendering.alpha), keyframe.depth.values)
-        if keyframe.labels is not None:
-            logits, seen = _at(rendering.logits, keyframe.labels, rendering.alpha)
-            terms["label"] = _mean(L.label_loss(logits, keyframe.labels.values.long()), seen)
-        return terms
-
-    def _ordinal(self, depth: Float[Tensor, " n"], seen: Float[Tensor, " n"], prior: Float[Tensor, " n"]) -> Tensor:
-        """Half of the pairs anywhere, half between pixels close in scan order, where tanh has not saturated."""
-        n, options = len(depth), {"generator": self._torch_rng, "device": depth.device}
-        a, anywhere = torch.randint(n, (2, ORDINAL_PAIRS), **options)
-        near = (a + torch.randint(1, 24, (ORDINAL_PAIRS,), **options)).clamp(max=n - 1)
-        b = torch.where(torch.arange(ORDINAL_PAIRS, device=depth.device) % 2 == 0, near, anywhere)
-        margin = 0.01 * (prior.max() - prior.min())
-        # Unseen pixels have no depth, and NaN times zero would be NaN.
-        known = torch.where(seen > 0, depth, 0.0)
-        return _mean(L.ordinal_depth_loss(known, prior, torch.stack([a, b], -1), margin), seen[a] * seen[b])
 
     def _regularizers(self) -> dict[str, Tensor]:
         field, weights = self.avatar.field, self.config.weights
@@ -366,17 +311,3 @@ def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:
     """One group per parameter, by its name; rates are set at every step."""
     groups = [{"params": [parameter], "name": name} for name, parameter in parameters.items()]
     return torch.optim.Adam(groups, eps=1e-15, fused=True)
-
-
-def _at(
-    picture: Float[Tensor, "h w *c"] | None, known: KnownPixels, alpha: Float[Tensor, "h w"]
-) -> tuple[Float[Tensor, "n *c"], Float[Tensor, " n"]]:
-    """A picture's values at the known pixels, and 1 where the avatar is seen there, else 0."""
-    assert picture is not None
-    seen = (alpha.detach().flatten().index_select(0, known.pixels) > 0.5).float()
-    return picture.flatten(0, 1).index_select(0, known.pixels), seen
-
-
-def _mean(values: Float[Tensor, " n"], weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Weighted mean; zero without any weight."""
-    return (values * weights).sum() / weights.sum().clamp_min(1.0)

@@ -15,7 +15,7 @@ from fmgs_core.geometry import rotation_from_quaternion
 from fmgs_core.raster import rasterize
 from fmgs_core.training import losses as L
 from fmgs_core.training.keyframes import face_neighbors
-from fmgs_core.training.routing import ROUTING, Attribute, Routing, as_leaves, backpropagate, routed_gradients
+from fmgs_core.training.routing import ROUTING, Attribute, as_leaves, backpropagate, routed_gradients
 from fmgs_core.types import Rendering, Splats
 
 from .scene import EVERYTHING, camera, seen, state
@@ -107,7 +107,7 @@ def overlaps(splats: Splats) -> torch.Tensor:
 class Backward:
     """The named losses of a rough avatar in a slightly wrong pose, taken all the way back."""
 
-    def __init__(self, *names: str, routing: Routing = "coordinated"):
+    def __init__(self, *names: str, routing: str = "coordinated"):
         self.avatar = avatar = Avatar(default_body())
         with torch.no_grad():
             for parameter in (avatar.field.rotation, avatar.field.log_scale, avatar.field.logits):
@@ -133,7 +133,7 @@ class Backward:
 
 
 @cache
-def backward(name: str, routing: Routing = "coordinated") -> Backward:
+def backward(name: str, routing: str = "coordinated") -> Backward:
     return Backward(name, routing=routing)
 
 
@@ -192,7 +192,7 @@ def test_depth_reaches_the_pose_through_position_only():
 
 
 @pytest.mark.parametrize(("routing", "passes"), [("coordinated", 6), ("none", 1)])
-def test_all_losses_together_are_the_sum_of_each_alone(routing: Routing, passes: int):
+def test_all_losses_together_are_the_sum_of_each_alone(routing: str, passes: int):
     """Losses that share a route share a backward pass; the mask rides with the colour. Neither may change a number."""
     together, alone = Backward(*ROUTING, routing=routing), [backward(loss, routing) for loss in ROUTING]
     assert len(together.gradients) == passes

@@ -1,0 +1,59 @@
+"""How much each loss counts, and how fast each parameter learns."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Of the routed losses and the regularisers. A loss of weight 0 is not computed (method.md: the paper does not print those
+    of depth, normal and label)."""
+
+    color: float = 1.0
+    mask: float = 0.1
+    depth: float = 0.05
+    normal: float = 0.05
+    self_normal: float = 0.0
+    """Of the drawn normals against those of the drawn depth."""
+    normal_variation: float = 0.0
+    label: float = 0.05
+    label_spread: float = 0.0
+    """Of the class scores around the mean of their class."""
+    isometry: float = 0.0
+    """Of the distances to the neighbours, posed against at rest."""
+    covariance_isometry: float = 0.0
+    offset_smoothness: float = 200.0
+    """On normal_offset against its neighbours, per m^2."""
+    scale_decay: float = 1e-3
+    rotation_decay: float = 1e-2
+    light_unseen: float = 0.1
+    """Pull towards even light where no camera looks; from 0.1 to 1 the figures differ by 0.1 dB."""
+    light_decay: float = 1e-3
+    """Pull towards even light everywhere."""
+
+    def __post_init__(self):
+        _check_sizes(self)
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Adam's step sizes at full evidence, in each parameter's own unit."""
+
+    normal_offset: float = 1e-3
+    rotation: float = 5e-3
+    log_scale: float = 1e-2
+    opacity_logit: float = 3e-2
+    color_logit: float = 5e-2
+    logits: float = 5e-2
+    light: float = 5e-3
+    """0 keeps the light even: colours are then as seen, averaged over all views."""
+    pose: float = 5e-3
+    transl: float = 1e-3
+
+    def __post_init__(self):
+        _check_sizes(self)
+
+
+def _check_sizes(config: LossWeights | LearningRates) -> None:
+    for name in (f.name for f in fields(config)):
+        if not 0 <= getattr(config, name) < float("inf"):
+            raise ValueError(f"{type(config).__name__}.{name}: expected zero or more, got {getattr(config, name)}")
