@@ -54,6 +54,7 @@ def test_every_part_is_frozen_equal_to_a_fresh_one_and_replaceable():
         (TrainerConfig, "newest_share", 1.1),
         (TrainerConfig, "auxiliary_every", 0),
         (TrainerConfig, "backend", "metal"),
+        (TrainerConfig, "routing", "some"),
         (LossWeights, "color", -1.0),
         (LossWeights, "offset_smoothness", float("nan")),
         (LearningRates, "pose", -1e-3),

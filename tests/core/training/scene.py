@@ -11,11 +11,20 @@ from fmgs_core.body.default import default_body
 from fmgs_core.body.parts import sapiens_labels
 from fmgs_core.geometry import look_at
 from fmgs_core.raster import rasterize
+from fmgs_core.training.routing import Attribute
 from fmgs_core.types import BodyState, Camera, Channel, Frame, PriorMaps, Rendering
 
 SIZE, FOCAL = 96, 130.0
 EVERYTHING = frozenset(Channel)
 STEP_NS = 66_666_667
+FIELD_BEHIND = {
+    Attribute.POSITION: "normal_offset",
+    Attribute.ROTATION: "rotation",
+    Attribute.SCALE: "log_scale",
+    Attribute.OPACITY: "opacity_logit",
+    Attribute.COLOR: "color_logit",
+    Attribute.SEMANTIC: "logits",
+}
 
 
 def camera(yaw: float = 0.0) -> Camera:

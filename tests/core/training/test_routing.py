@@ -18,7 +18,7 @@ from fmgs_core.training.keyframes import face_neighbors
 from fmgs_core.training.routing import ROUTING, Attribute, as_leaves, backpropagate, routed_gradients
 from fmgs_core.types import Rendering, Splats
 
-from .scene import EVERYTHING, camera, seen, state
+from .scene import EVERYTHING, FIELD_BEHIND, camera, seen, state
 
 PASSES = {
     "color": "position rotation scale opacity color pose",
@@ -44,14 +44,6 @@ REACHES = {
     "label_spread": "semantic",
     "isometry": "position",
     "covariance_isometry": "rotation scale",
-}
-FIELD_BEHIND = {
-    Attribute.POSITION: "normal_offset",
-    Attribute.ROTATION: "rotation",
-    Attribute.SCALE: "log_scale",
-    Attribute.OPACITY: "opacity_logit",
-    Attribute.COLOR: "color_logit",
-    Attribute.SEMANTIC: "logits",
 }
 
 

@@ -13,14 +13,17 @@ from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.default import default_body
 from fmgs_core.raster import rasterize
 from fmgs_core.training import trainer as trainer_module
+from fmgs_core.training.auxiliary import auxiliary_channels
 from fmgs_core.training.background import BackgroundConfig
 from fmgs_core.training.keyframes import MemoryConfig, root_joint
 from fmgs_core.training.picture_loss import picture_losses_reference
+from fmgs_core.training.routing import ROUTING, ROUTINGS
 from fmgs_core.training.schedule import ScheduleConfig
 from fmgs_core.training.trainer import GEOMETRY_PARAMETERS, StepReport, Trainer, TrainerConfig
-from fmgs_core.types import BodyState, PriorMaps
+from fmgs_core.training.weights import LossWeights
+from fmgs_core.types import BodyState, Channel, PriorMaps
 
-from .scene import EVERYTHING, camera, observation, person, seen, state, turn
+from .scene import EVERYTHING, FIELD_BEHIND, camera, observation, person, seen, state, turn
 
 # Six different views in the memory and two held apart; every part learns from the third keyframe on.
 MEMORY = MemoryConfig(held_out=2, held_out_every=4)
@@ -128,6 +131,66 @@ def test_absent_maps_add_no_losses_and_present_ones_theirs():
         assert without.losses.keys() == always
         auxiliary = {"depth", "normal", "label"} if i % CONFIG.auxiliary_every == 0 else set()
         assert with_maps.losses.keys() == always | auxiliary
+
+
+def trainer_with_maps_of(mapped: set[int], count: int, config: TrainerConfig = CONFIG) -> Trainer:
+    """As with a network that answers for some frames only."""
+    trainer = Trainer(Avatar(default_body()), replace(config, memory=MemoryConfig(held_out=0)))
+    for i, of in enumerate(turn(count)):
+        trainer.add(*observation(i, of, camera(), geometry=i in mapped), of)
+    return trainer
+
+
+def test_auxiliary_steps_go_where_the_maps_are_and_others_elsewhere():
+    trainer = trainer_with_maps_of({2, 9}, 10)
+    for i, report in enumerate(steps(trainer, 40)):
+        assert ("normal" in report.losses) == (i % CONFIG.auxiliary_every == 0)
+    by_maps = {i: k.visits for i, k in enumerate(trainer.memory)}
+    assert by_maps[2] + by_maps[9] >= 10  # its share of the auxiliary steps; the newest has maps and gets more
+    assert all(by_maps.values())
+
+
+def test_where_half_of_the_frames_have_maps_other_steps_go_everywhere():
+    trainer = trainer_with_maps_of({0, 2, 4, 6}, 8, replace(CONFIG, newest_share=0.0, auxiliary_every=3))
+    steps(trainer, 90)
+    visits = [k.visits for k in trainer.memory]
+    assert sum(visits[0::2]) > 30 + 15 and sum(visits[1::2]) > 15  # 30 auxiliary ones, and half of 60
+
+
+GEOMETRIC = ("depth", "normal", "self_normal", "normal_variation", "label", "label_spread", "isometry", "covariance_isometry")
+
+
+REGULARIZERS = ("offset_smoothness", "scale_decay", "rotation_decay", "light_decay", "light_unseen")
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_an_auxiliary_loss_alone_moves_what_it_is_routed_to(name: str):
+    """Those of weight 0 are not computed: nothing is drawn for them, and nothing reported."""
+    off = dict.fromkeys((*GEOMETRIC, *REGULARIZERS, "color", "mask"), 0.0)
+    config = replace(CONFIG, auxiliary_every=1, weights=LossWeights(**(off | {name: 1.0})))
+    trainer, generator = trainer_on(turn(4), config), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter, size in (("normal_offset", 0.003), ("rotation", 0.1), ("log_scale", 0.1), ("logits", 1.0)):
+            getattr(trainer.avatar.field, parameter).normal_(0, size, generator=generator)
+    before = parameters(trainer)
+    reports = steps(trainer, 2)
+    assert all(set(r.losses) & set(GEOMETRIC) == {name} and not r.skipped for r in reports)
+    assert all(torch.isfinite(r.losses[name]) and r.losses[name] > 0 for r in reports)
+    moved = {k for k, v in parameters(trainer).items() if not torch.equal(before[k], v)}
+    assert moved == {FIELD_BEHIND[attribute] for attribute in ROUTING[name].attributes}
+    drawn = {"depth": {Channel.DEPTH}, "normal": {Channel.NORMAL}, "self_normal": {Channel.DEPTH, Channel.NORMAL},
+             "normal_variation": {Channel.NORMAL}, "label": {Channel.LOGITS}}  # fmt: skip
+    assert auxiliary_channels(trainer.memory[0], config.weights) == drawn.get(name, set())
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+def test_routing_decides_whether_normals_may_lift_the_surface(routing: str):
+    off = dict.fromkeys(("color", "mask", "depth", "label", "offset_smoothness"), 0.0)
+    trainer = trainer_on(turn(4), replace(CONFIG, auxiliary_every=1, routing=routing, weights=LossWeights(**off)))
+    with torch.no_grad():
+        trainer.avatar.field.rotation.add_(0.1)
+    steps(trainer, 2)
+    assert bool((trainer.avatar.field.normal_offset != 0).any()) == (routing == "none")
 
 
 def test_geometry_trust_scales_what_the_maps_say():
