@@ -34,6 +34,7 @@ setup(
         "sapiens": ["onnxruntime"],
         "viewer": ["viser>=1"],
         "smplx": ["smplx==0.1.28"],
+        "datasets": ["h5py"],
         "dev": ["beartype", "hypothesis", "pyright", "pytest", "ruff"],
     },
     entry_points={"console_scripts": ["fmgs = fmgs_core.cli.main:main"]},

@@ -1,4 +1,4 @@
-"""Reads the arrays out of a SMPL-family .pkl without running anything that the file names.
+"""Reads the arrays out of a .pkl (SMPL-family models, published datasets) without running anything that the file names.
 
 A pickle is a program. This one may only build numpy arrays, dictionaries, and two kinds of inert holders that stand in for
 scipy's sparse matrices and chumpy's arrays; the first other name it asks for ends the reading.
@@ -92,7 +92,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         module = _PYTHON2_NAMES.get(module, module)
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"refused {module}.{name}: a model file may only hold arrays")
+            raise pickle.UnpicklingError(f"refused {module}.{name}: the file may only hold arrays")
         return _ALLOWED[module, name]
 
 
@@ -102,15 +102,25 @@ def read_model_pickle(data: bytes) -> Mapping[str, Any]:
     Raises:
         ValueError: the file is damaged, holds no dictionary, or asks for a class that is not on the list (named).
     """
+    content = read_array_pickle(data)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a dictionary of arrays, got {type(content).__name__}")
     try:
-        content = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
-        if not isinstance(content, dict):
-            raise pickle.UnpicklingError(f"expected a dictionary of arrays, got {type(content).__name__}")
         return {key: _plain(value) for key, value in content.items()}
+    except Exception as error:  # holders of a damaged file can hold anything
+        raise ValueError(_unreadable(error)) from error
+
+
+def read_array_pickle(data: bytes) -> Any:
+    """Whatever arrays, dictionaries, lists and numbers the pickle holds. Raises as read_model_pickle does."""
+    try:
+        return _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
     except Exception as error:  # a damaged pickle raises nearly anything; the file is at fault, whatever it was
-        raise ValueError(
-            f"expected a pickle of arrays, got one that cannot be read: {error or type(error).__name__}"
-        ) from error
+        raise ValueError(_unreadable(error)) from error
+
+
+def _unreadable(error: Exception) -> str:
+    return f"expected a pickle of arrays, got one that cannot be read: {error or type(error).__name__}"
 
 
 def _plain(value: Any) -> Any:

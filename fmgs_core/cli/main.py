@@ -15,6 +15,7 @@ from rich.markup import escape
 from fmgs_core.cli.benchmark import Bench
 from fmgs_core.cli.diagnose import Doctor
 from fmgs_core.cli.measure import Eval
+from fmgs_core.cli.presets import chosen_preset, subcommands
 from fmgs_core.cli.render import Export, Render
 from fmgs_core.cli.run import Demo, Run
 
@@ -26,7 +27,7 @@ def main() -> None:
     why), 2 wrong arguments, 130 interrupted."""
     # The kernels that matter bring their own threads; torch's operations here are too small to gain from a second one.
     torch.set_num_threads(1)
-    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="fmgs", description=__doc__)
+    command = tyro.cli(subcommands(COMMANDS, chosen_preset(sys.argv[1:])), prog="fmgs", description=__doc__)
     try:
         sys.exit(command.run())
     except (ValueError, ImportError, OSError, RuntimeError) as error:

@@ -11,16 +11,28 @@ import tyro
 from rich.console import Console
 
 from fmgs_core.cli.display import Display
-from fmgs_core.config import SessionConfig
+from fmgs_core.config import OFFLINE_PRESETS, Pace, SessionConfig
 from fmgs_core.evaluation.evaluate import EvaluationConfig, evaluate
+from fmgs_core.evaluation.tables import MeasuredTable, Row, measure_table
 
 
 @dataclass(frozen=True)
 class Eval:
-    """Stream the train split of an avatar_gt/1 sequence online, then measure novel views and novel poses."""
+    """Stream the train split of an avatar_gt/1 sequence online, then measure novel views and novel poses; or, with --table,
+    fit and measure the people of a published dataset."""
 
-    sequence: Annotated[Path, tyro.conf.Positional]
-    """Folder with meta.json, canonical.ply, train, test_view and test_pose."""
+    sequence: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder with meta.json, canonical.ply, train, test_view and test_pose; not with --table."""
+    table: Literal["zju", "people-snapshot", "neuman"] | None = None
+    """A table of the paper, on data that you have: needs --data and --body, and starts from --preset paper."""
+    data: Path | None = None
+    """With --table: the dataset's folder, in which the subjects' folders lie as they are published."""
+    body: Path | None = None
+    """With --table: your SMPL model file (pkl or npz), or a folder with SMPL_NEUTRAL, SMPL_MALE and SMPL_FEMALE."""
+    subjects: tuple[str, ...] = ()
+    """With --table: some of its subjects; all when none is named."""
+    preset: Literal["cpu", "gpu", "paper"] = "cpu"
+    """Where --config starts from. paper: the published offline schedule; --budget-s has no effect then."""
     poses: Literal["true", "tracked"] = "tracked"
     """Body states: the sequence's own, or the tracker's."""
     priors: Literal["auto", "true"] = "auto"
@@ -30,23 +42,59 @@ class Eval:
     height: Literal["known", "unknown"] = "known"
     """Whether the tracker is told the true body height."""
     json: Path | None = None
-    """File for the figures, flat JSON."""
+    """File for the figures, JSON."""
     pictures: Path | None = None
     """Folder for pictures of truth beside rendering."""
     config: SessionConfig = field(default_factory=SessionConfig)
 
     def run(self) -> int:
-        settings = EvaluationConfig(self.poses, self.priors, self.budget_s, self.height)
+        return self._measure_sequence() if self.table is None else self._measure_table(self.table)
+
+    def _measure_sequence(self) -> int:
+        if self.sequence is None:
+            raise ValueError("eval: expected a sequence folder, or --table with --data and --body, got neither")
+        pace = Pace.ALL if self.preset in OFFLINE_PRESETS else Pace.LIVE
+        settings = EvaluationConfig(self.poses, self.priors, self.budget_s, self.height, pace)
         with Display(Console(stderr=True)) as display:
             evaluation = evaluate(self.sequence, settings, self.config, display)
         for name, value in evaluation.figures.items():
             print(f"{name:20} {value:.4f}")
-        if self.json is not None:
-            self.json.parent.mkdir(parents=True, exist_ok=True)
-            self.json.write_text(json.dumps(evaluation.figures, indent=1) + "\n")
+        self._write_json(evaluation.figures)
         if self.pictures is not None:
             self.pictures.mkdir(parents=True, exist_ok=True)
             for key, pictures in evaluation.comparisons.items():
                 sheet = cv2.cvtColor(np.concatenate(pictures, 0), cv2.COLOR_RGB2BGR)
                 cv2.imwrite(str(self.pictures / f"{key}.png"), sheet)
         return 0
+
+    def _measure_table(self, name: str) -> int:
+        if self.sequence is not None or self.data is None or self.body is None:
+            raise ValueError("eval --table: expected --data DIR and --body SMPL, and no sequence folder")
+        with Display(Console(stderr=True)) as display:
+            measured = measure_table(name, self.data, self.body, self.config, subjects=self.subjects, on_event=display)
+        print(table_text(measured))
+        self._write_json(measured.as_dict())
+        return 0
+
+    def _write_json(self, content: dict) -> None:
+        if self.json is not None:
+            self.json.parent.mkdir(parents=True, exist_ok=True)
+            self.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def table_text(measured: MeasuredTable) -> str:
+    """Subjects, then their mean; ours first in each, what is printed in the paper below it."""
+    lines = [measured.table.title, f"{'':24}{'PSNR [dB]':>12}{'SSIM':>9}{'peer SSIM':>11}{'LPIPS*':>9}{'fit [s]':>9}"]
+    for row in (*measured.rows, Row("mean", measured.mean())):
+        lines += [row.subject, _line("ours", row.figures)]
+        for method, printed in measured.table.published.items():
+            lines += [_line(method, printed[row.subject])] if row.subject in printed else []
+    return "\n".join([*lines, *(f"* {note}" for note in measured.notes)])
+
+
+def _line(method: str, figures: dict[str, float]) -> str:
+    """Of a printed SSIM the definition is the peers'."""
+    shown = figures if "peer_ssim" in figures else figures | {"peer_ssim": figures.get("ssim"), "ssim": None}
+    columns = (("psnr", 12, ".2f"), ("ssim", 9, ".4f"), ("peer_ssim", 11, ".4f"), ("lpips", 9, ".2f"), ("fit_wall_s", 9, ".0f"))
+    cells = [f"{'-' if shown.get(name) is None else format(shown[name], form):>{width}}" for name, width, form in columns]
+    return f"  {method:22}" + "".join(cells)

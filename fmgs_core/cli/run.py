@@ -18,7 +18,7 @@ from fmgs_core.cli.autosave import Autosave, check_folder_can_be_written
 from fmgs_core.cli.body_choice import BodyChoice
 from fmgs_core.cli.display import Display
 from fmgs_core.cli.results import Written, write_results
-from fmgs_core.config import Pace, SessionConfig
+from fmgs_core.config import OFFLINE_PRESETS, Pace, SessionConfig
 from fmgs_core.priors.mediapipe import MediaPipePrior
 from fmgs_core.session import Session, SessionResult
 from fmgs_core.session.events import Event, SnapshotTaken
@@ -39,6 +39,8 @@ class Run:
     """Folder for avatar.safetensors, turntable.mp4, overlay.mp4, masks.mp4, report.html and report.json."""
     pace: Literal["auto", "live", "all"] = "auto"
     """live: as it comes, for --config.budget-s seconds. all: every frame, repeatable bit for bit. auto: live for cameras."""
+    preset: Literal["cpu", "gpu", "paper"] = "cpu"
+    """Where --config starts from. paper: the published offline schedule, 15,000 steps after the last frame of a recording."""
     resume: Path | None = None
     """Go on from this avatar file."""
     height_m: float | None = None
@@ -74,6 +76,8 @@ class Run:
                     autosave(event.snapshot)
 
             source = stack.enter_context(open_source(self.source, config.source, on_warning=warnings))
+            if self.preset in OFFLINE_PRESETS and (source.live or self.pace == "live"):
+                raise ValueError(f"--preset {self.preset}: expected a recording at pace all, got {source.name} live")
             prior = MediaPipePrior(config.mediapipe)
             stack.callback(prior.close)
             warm_up(body, config, on_event)

@@ -24,6 +24,7 @@ from fmgs_core.session import Session, SessionResult
 from fmgs_core.session.events import Event
 from fmgs_core.session.observer import PoseSource
 from fmgs_core.session.warmup import warm_up
+from fmgs_core.stream.datasets import DatasetSplit
 from fmgs_core.stream.sequence import Sequence, SequenceSource, SequenceSplit
 from fmgs_core.tracking.tracker import BodyTracker, TrackedBody, TrackingStatus
 from fmgs_core.types import BodyState, Channel, Frame, PriorMaps, Rendering
@@ -43,6 +44,8 @@ class EvaluationConfig:
     """Wall seconds of streaming and training."""
     height: str = "known"
     """"known": the tracker is told the true body height. "unknown": it is not."""
+    pace: Pace = Pace.LIVE
+    """LIVE: online, within the budget. ALL: every frame, and the session's numbers of steps in place of the budget."""
 
     def __post_init__(self):
         for name, allowed in (("poses", ("true", "tracked")), ("priors", ("auto", "true")), ("height", ("known", "unknown"))):
@@ -55,7 +58,7 @@ class EvaluationConfig:
 class KnownPoses:
     """The sequence's own body states in place of a tracker."""
 
-    def __init__(self, split: SequenceSplit):
+    def __init__(self, split: SequenceSplit | DatasetSplit):
         self._states = dict(zip((int(s) for s in split.stamps_ns), split.states, strict=True))
 
     def update(self, frame: Frame, maps: PriorMaps) -> TrackedBody:
@@ -77,7 +80,7 @@ class Evaluation:
 def evaluate(
     root: Path, config: EvaluationConfig, session_config: SessionConfig, on_event: Callable[[Event], None] = lambda event: None
 ) -> Evaluation:
-    """Streams the train split once, online, and measures the avatar that stands at the end of the budget.
+    """Streams the train split once and measures the avatar that stands at the end of the budget, or of the training.
 
     Raises:
         ValueError: not an avatar_gt/1 sequence.
@@ -95,7 +98,7 @@ def evaluate(
     with SequenceSource(root, "train", session_config.source) as source:
         session = Session(source, prior, _pose_source(config, session_config, train, body), body, session_config, on_event)
         try:
-            result = session.run(Pace.LIVE)
+            result = session.run(config.pace)
         finally:
             prior.close()
     figures = {
