@@ -1,7 +1,7 @@
 """One training step after the other, on whatever the stream has shown so far."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,12 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fmgs_core.avatar.fields import FaceAttributes
+from fmgs_core.avatar.mixed_field import MixedField
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.body.skinning import posed_joints
 from fmgs_core.raster import BACKENDS, rasterize
 from fmgs_core.training import losses as L
 from fmgs_core.training.ambience import UnseenDirections
+from fmgs_core.training.attribute_leaves import attribute_leaves, carry_on, moved_without_pose
 from fmgs_core.training.auxiliary import auxiliary_channels, has_maps, map_losses, rendering_losses, splat_losses
 from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
 from fmgs_core.training.keyframes import (
@@ -34,7 +37,9 @@ from fmgs_core.training.weights import LearningRates, LossWeights
 from fmgs_core.types import BodyState, Camera, Channel, Frame, PriorMaps, Rendering, Splats
 
 GEOMETRY_PARAMETERS = ("normal_offset", "rotation", "log_scale")
+GEOMETRY_FIELDS = ("geometry", "skinning")
 POSE_PARAMETERS = ("pose", "transl")
+EARLY_SKINNING_ITERATIONS = 1000  # 3DGS-Avatar
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Trainer:
         if novelty < self.config.memory.min_novelty_m:
             return None
         keyframe = make_keyframe(
-            frame, maps, state, joints, self.config.memory.crop_max_px, self.avatar.device, self.avatar.field.logits.shape[1]
+            frame, maps, state, joints, self.config.memory.crop_max_px, self.avatar.device, self.avatar.field.num_classes
         )
         keyframe.room = self.background.room
         self._unseen.saw(frame.camera, torch.from_numpy(joints[0]))
@@ -166,7 +171,9 @@ class Trainer:
         keyframe = self._pick(auxiliary)
         learns_pose = self.config.refine_pose and self.schedule.learns_pose
         pose, transl = (x.requires_grad_(learns_pose) for x in (keyframe.pose, keyframe.transl))
-        splats = self.avatar.posed(pose, transl)
+        said = self.avatar.attributes(pose, transl, keyframe.camera)
+        attributes = attribute_leaves(said)
+        splats = self.avatar.posed(pose, transl, attributes=attributes)
         leaves = as_leaves(splats)
         terms = self._picture_losses(rendering := self._draw(leaves, keyframe, auxiliary), keyframe)
         if auxiliary:
@@ -174,9 +181,10 @@ class Trainer:
         gradients = routed_gradients(terms, leaves, self.config.routing)
         self._optimizer.zero_grad()
         keyframe.pose.grad = keyframe.transl.grad = None
-        backpropagate(gradients, splats, list(self.avatar.field.parameters()))
-        regularizers = self._regularizers()
+        backpropagate(gradients, splats, moved_without_pose(attributes))
+        regularizers = self._regularizers(attributes)
         torch.stack(list(regularizers.values())).sum().backward()
+        carry_on(said, attributes)
         skipped = self._apply(keyframe, learns_pose)
         self._observe(gradients, skipped)
         self.iterations += 1
@@ -230,21 +238,27 @@ class Trainer:
         cut = self.background.crop(*keyframe.box, (width, height))
         keyframe.backdrop = None if cut is None else make_backdrop(version, *cut, keyframe.mask)
 
-    def _regularizers(self) -> dict[str, Tensor]:
-        field, weights = self.avatar.field, self.config.weights
-        return {
+    def _regularizers(self, field: FaceAttributes) -> dict[str, Tensor]:
+        weights = self.config.weights
+        terms = {
             "offset_smoothness": weights.offset_smoothness * L.smoothness(field.normal_offset, self._neighbors).mean(),
             "scale_decay": weights.scale_decay * field.log_scale.square().mean(),
             "rotation_decay": weights.rotation_decay * field.rotation.square().mean(),
             "light_unseen": weights.light_unseen * self._unseen.unevenness(self.avatar.light),
             "light_decay": weights.light_decay * self.avatar.light.coefficients.square().sum(),
         }
+        if isinstance(self.avatar.field, MixedField) and self.avatar.fields.skinning == "field":
+            early = self.iterations < EARLY_SKINNING_ITERATIONS
+            weight = weights.skinning if early else weights.skinning_later
+            terms["skinning"] = weight * self.avatar.field.skinning_loss(self._torch_rng)
+        return terms
 
     def _apply(self, keyframe: Keyframe, learns_pose: bool) -> Float[Tensor, ""]:
         """Steps every part that may learn now; returns 1 when a gradient was not finite and nothing was changed."""
         if not self.schedule.learns_geometry:
-            for name in GEOMETRY_PARAMETERS:
-                getattr(self.avatar.field, name).grad = None
+            for name, parameter in self.avatar.field.named_parameters():
+                if name.split(".")[0] in (*GEOMETRY_PARAMETERS, *GEOMETRY_FIELDS):
+                    parameter.grad = None
         optimizers: list[torch.optim.Optimizer] = [self._optimizer]
         if learns_pose:
             keyframe.optimizer = keyframe.optimizer or _adam({name: getattr(keyframe, name) for name in POSE_PARAMETERS})
@@ -254,7 +268,7 @@ class Trainer:
         sums = torch.stack([g.sum() for g in gradients if g is not None])
         skipped = (~torch.isfinite(sums.sum())).float()
         for group in groups:
-            group["lr"] = self.schedule.rate * getattr(self.config.rates, group["name"])
+            group["lr"] = self.schedule.rate * getattr(self.config.rates, group["name"].split(".")[0])
         for optimizer in optimizers:
             # torch.amp.GradScaler's door: fused Adam leaves everything as it is when found_inf is 1, without asking the host.
             optimizer.found_inf = skipped  # pyright: ignore[reportAttributeAccessIssue]
@@ -280,7 +294,9 @@ class Trainer:
             return None
         values = []
         for keyframe in self.held_out:
-            rendering = self._draw(self.avatar.posed(keyframe.pose, keyframe.transl), keyframe, auxiliary=False)
+            rendering = self._draw(
+                self.avatar.posed(keyframe.pose, keyframe.transl, camera=keyframe.camera), keyframe, auxiliary=False
+            )
             self._refresh_backdrop(keyframe)
             assert rendering.rgb is not None
             pictures = rendering.rgb, rendering.alpha, keyframe.rgb, keyframe.mask
@@ -307,7 +323,7 @@ class Trainer:
         return states
 
 
-def _adam(parameters: dict[str, Tensor]) -> torch.optim.Adam:
+def _adam(parameters: Mapping[str, Tensor]) -> torch.optim.Adam:
     """One group per parameter, by its name; rates are set at every step."""
     groups = [{"params": [parameter], "name": name} for name, parameter in parameters.items()]
     return torch.optim.Adam(groups, eps=1e-15, fused=True)

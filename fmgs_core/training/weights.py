@@ -25,6 +25,9 @@ class LossWeights:
     """On normal_offset against its neighbours, per m^2."""
     scale_decay: float = 1e-3
     rotation_decay: float = 1e-2
+    skinning: float = 10.0
+    """Pull of a skinning field towards the template's weights, for the first thousand iterations (3DGS-Avatar)."""
+    skinning_later: float = 0.1
     light_unseen: float = 0.1
     """Pull towards even light where no camera looks; from 0.1 to 1 the figures differ by 0.1 dB."""
     light_decay: float = 1e-3
@@ -44,6 +47,12 @@ class LearningRates:
     opacity_logit: float = 3e-2
     color_logit: float = 5e-2
     logits: float = 5e-2
+    geometry: float = 1e-3
+    """Of a hashed field, grid and network (3DGS-Avatar), as the four below."""
+    appearance: float = 1e-3
+    semantics: float = 1e-3
+    pose_encoder: float = 1e-3
+    skinning: float = 1e-4
     light: float = 5e-3
     """0 keeps the light even: colours are then as seen, averaged over all views."""
     pose: float = 5e-3
