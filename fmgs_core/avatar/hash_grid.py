@@ -6,6 +6,7 @@ is the readable twin of both.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -82,6 +83,12 @@ class HashLookup:
     def weights(self) -> Float[Tensor, "L K 8"]:
         return _corner_weights(self.fractions.mT)
 
+    @cached_property
+    def bags(self) -> tuple[Int[Tensor, "N 8"], Float[Tensor, "N 8"]]:
+        """Rows of the whole table and their weights: what torch's kernels want, in twice the memory."""
+        starts = torch.tensor(self.level_starts[:-1], dtype=torch.int32, device=self.rows.device)
+        return (self.rows.to(torch.int32) + starts[:, None, None]).flatten(0, 1), self.weights.flatten(0, 1)
+
 
 def _cells(points: Float[Tensor, "K 3"], config: GridConfig, level: int) -> tuple[Int[Tensor, "K 8"], Float[Tensor, "K 3"]]:
     """Rows within the level of the corners of each point's cell, and where in it the point lies."""
@@ -128,9 +135,7 @@ def encoded(table: Float[Tensor, "R 2"], lookup: HashLookup) -> Float[Tensor, "w
 
 def encoded_by_bags(table: Float[Tensor, "R 2"], lookup: HashLookup) -> Float[Tensor, "width K"]:
     """The same by torch's own kernels, on any device: eight rows of the table are a bag."""
-    starts = torch.tensor(lookup.level_starts[:-1], dtype=torch.int32, device=table.device)
-    rows = (lookup.rows.to(torch.int32) + starts[:, None, None]).flatten(0, 1)
-    weights = lookup.weights.flatten(0, 1)
+    rows, weights = lookup.bags
     bags = torch.nn.functional.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
     return bags.view(*lookup.rows.shape[:2], FEATURES).transpose(1, 2).flatten(0, 1)
 
