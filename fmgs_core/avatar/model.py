@@ -60,6 +60,11 @@ class Avatar(torch.nn.Module):
     def betas(self) -> Float[np.ndarray, " B"]:
         return self._betas
 
+    @property
+    def binding(self) -> FaceBinding:
+        """Of the faces at rest, in the present shape; replaced by set_betas."""
+        return self._binding
+
     def set_betas(self, betas: Float[np.ndarray, " B"]) -> None:
         """Re-binds the Gaussians to another shape; their attributes stay, for they are relative to the faces."""
         expected = self.body.shapedirs.shape[-1]

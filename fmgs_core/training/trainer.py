@@ -32,6 +32,7 @@ from fmgs_core.training.keyframes import (
 from fmgs_core.training.picture_loss import composited, picture_losses
 from fmgs_core.training.routing import ROUTINGS, Attribute, Route, as_leaves, backpropagate, routed_gradients
 from fmgs_core.training.schedule import Schedule, ScheduleConfig
+from fmgs_core.training.surface import SurfaceEdges, surface_inconsistency
 from fmgs_core.training.targets import make_backdrop
 from fmgs_core.training.weights import LearningRates, LossWeights
 from fmgs_core.types import BodyState, Camera, Channel, Frame, PriorMaps, Rendering, Splats
@@ -105,6 +106,7 @@ class Trainer:
         self._skipped_steps = torch.zeros((), device=avatar.device)
         self.newest: Keyframe | None = None
         self._neighbors = torch.from_numpy(face_neighbors(avatar.faces.cpu().numpy())).to(avatar.device)
+        self._edges = SurfaceEdges.of(avatar.binding, self._neighbors)
         self._rng = np.random.default_rng(config.seed)
         self._torch_rng = torch.Generator(avatar.device).manual_seed(config.seed)
         self._unseen = UnseenDirections(avatar.device)
@@ -148,6 +150,7 @@ class Trainer:
         if np.abs(old - betas).max() < 1e-3:
             return
         self.avatar.set_betas(betas)
+        self._edges = SurfaceEdges.of(self.avatar.binding, self._neighbors)
         change = ShapeChange(self.avatar.body, old, betas)
         for keyframe in self._all_keyframes():
             moved = change.reanchored(keyframe.transl.detach().cpu().numpy(), keyframe.camera)
@@ -247,6 +250,9 @@ class Trainer:
             "light_unseen": weights.light_unseen * self._unseen.unevenness(self.avatar.light),
             "light_decay": weights.light_decay * self.avatar.light.coefficients.square().sum(),
         }
+        if weights.surface:
+            error = surface_inconsistency(field.normal_offset, field.rotation, self._edges)
+            terms["surface"] = weights.surface * error
         if isinstance(self.avatar.field, MixedField) and self.avatar.fields.skinning == "field":
             early = self.iterations < EARLY_SKINNING_ITERATIONS
             weight = weights.skinning if early else weights.skinning_later

@@ -23,6 +23,8 @@ class LossWeights:
     covariance_isometry: float = 0.0
     offset_smoothness: float = 200.0
     """On normal_offset against its neighbours, per m^2."""
+    surface: float = 100.0
+    """On steps between neighbours that their rotations do not ask for, per m^2: positions and normals tell of one surface."""
     scale_decay: float = 1e-3
     rotation_decay: float = 1e-2
     skinning: float = 10.0

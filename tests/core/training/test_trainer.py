@@ -126,7 +126,7 @@ def test_only_what_is_seen_is_marked_and_coloured():
 
 def test_absent_maps_add_no_losses_and_present_ones_theirs():
     bare, full = trainer_on(turn(3), geometry=False), trainer_on(turn(3))
-    always = {"color", "mask", "offset_smoothness", "scale_decay", "rotation_decay", "light_unseen", "light_decay"}
+    always = {"color", "mask", "offset_smoothness", "surface", "scale_decay", "rotation_decay", "light_unseen", "light_decay"}
     for i, (without, with_maps) in enumerate(zip(steps(bare, 5), steps(full, 5), strict=True)):
         assert without.losses.keys() == always
         auxiliary = {"depth", "normal", "label"} if i % CONFIG.auxiliary_every == 0 else set()
@@ -160,7 +160,7 @@ def test_where_half_of_the_frames_have_maps_other_steps_go_everywhere():
 GEOMETRIC = ("depth", "normal", "self_normal", "normal_variation", "label", "label_spread", "isometry", "covariance_isometry")
 
 
-REGULARIZERS = ("offset_smoothness", "scale_decay", "rotation_decay", "light_decay", "light_unseen")
+REGULARIZERS = ("offset_smoothness", "surface", "scale_decay", "rotation_decay", "light_decay", "light_unseen")
 
 
 @pytest.mark.parametrize("name", GEOMETRIC)
@@ -185,7 +185,7 @@ def test_an_auxiliary_loss_alone_moves_what_it_is_routed_to(name: str):
 
 @pytest.mark.parametrize("routing", ROUTINGS)
 def test_routing_decides_whether_normals_may_lift_the_surface(routing: str):
-    off = dict.fromkeys(("color", "mask", "depth", "label", "offset_smoothness"), 0.0)
+    off = dict.fromkeys(("color", "mask", "depth", "label", "offset_smoothness", "surface"), 0.0)
     trainer = trainer_on(turn(4), replace(CONFIG, auxiliary_every=1, routing=routing, weights=LossWeights(**off)))
     with torch.no_grad():
         trainer.avatar.field.rotation.add_(0.1)
