@@ -167,14 +167,14 @@ def _filtered(samples: Float[np.ndarray, "H W 4"]) -> Float[np.ndarray, "h w 4"]
     """Pixels from samples by a separable Blackman-Harris window centred on each pixel."""
     reach = int(_FILTER_PX * SAMPLES) // 2
     x = np.arange(-reach, reach + 1) / (_FILTER_PX * SAMPLES) + 0.5
-    window = sum(a * np.cos(2 * np.pi * k * x) for k, a in enumerate((0.35875, -0.48829, 0.14128, -0.01168)))
+    window = np.cos(2 * np.pi * np.arange(4) * x[:, None]) @ (0.35875, -0.48829, 0.14128, -0.01168)
     window = (window / window.sum()).astype(np.float32)
     for axis in (0, 1):
         padded = np.pad(samples, [(reach, reach) if a == axis else (0, 0) for a in range(3)])
         first = SAMPLES // 2
         count = samples.shape[axis] // SAMPLES
         taps = [np.take(padded, first + k + SAMPLES * np.arange(count), axis) for k in range(2 * reach + 1)]
-        samples = sum(w * tap for w, tap in zip(window, taps, strict=True))
+        samples = np.sum([w * tap for w, tap in zip(window, taps, strict=True)], axis=0)
     return samples
 
 

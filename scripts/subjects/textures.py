@@ -42,10 +42,10 @@ def _print(text: str, front: str, back: str) -> Float[np.ndarray, "256 256 3"]:
     """A badge with a word on it; outside the circle the colour is NaN."""
     picture = np.full((256, 256, 3), np.nan)
     disc, ink = np.zeros((256, 256), np.uint8), np.zeros((256, 256), np.uint8)
-    cv2.circle(disc, (128, 128), 120, 255, -1)
+    cv2.circle(disc, (128, 128), 120, (255,), -1)
     size = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, 2.4, 9)[0]
-    cv2.putText(ink, text, (128 - size[0] // 2, 128 + size[1] // 2), cv2.FONT_HERSHEY_DUPLEX, 2.4, 255, 9)
-    cv2.circle(ink, (128, 128), 108, 255, 6)
+    cv2.putText(ink, text, (128 - size[0] // 2, 128 + size[1] // 2), cv2.FONT_HERSHEY_DUPLEX, 2.4, (255,), 9)
+    cv2.circle(ink, (128, 128), 108, (255,), 6)
     picture[disc > 0], picture[(disc > 0) & (ink > 0)] = color(back), color(front)
     return picture
 
