@@ -8,7 +8,7 @@
 
 Scenes have COLMAP's own unit, and `scale` is its length of one metre of the body, per frame (apple/ml-hugs,
 hugs/models/hugs_trimlp.py: x_scene = scale x_SMPL + transl). Each frame's camera is divided by it, so that lengths are metres.
-The first release's own poses (smpl_output_optimized.pkl, alignments.npy) are less exact and are not read.
+The first release's own poses (smpl_output_optimized.pkl, written by joblib, and alignments.npy) are not read.
 """
 
 from functools import partial
