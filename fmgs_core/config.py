@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 
+from fmgs_core.avatar.fields import FieldConfig
 from fmgs_core.priors.mediapipe import MediaPipeConfig
 from fmgs_core.stream.source import SourceConfig
 from fmgs_core.tracking.tracker import TrackerConfig
@@ -33,6 +34,7 @@ class SessionConfig:
     gaussians: int = 55_000
     """Gaussians of the avatar: the body's longest edges are halved until it has as many faces. Fewer than it has faces
     without that means one per face."""
+    fields: FieldConfig = field(default_factory=FieldConfig)
     template_maps: bool = True
     """Whether normals, depth and labels that the prior lacks are drawn from the fitted body itself (a weak prior)."""
     max_unlikeness: float = 0.12
@@ -69,18 +71,47 @@ class SessionConfig:
 def _paper() -> SessionConfig:
     """FMGS-Avatar offline: every frame is remembered, then 15,000 steps, one Gaussian per face, no light.
 
-    Printed in the paper: iterations, the losses of colour, mask, depth, normal and label with their routing, one 2D Gaussian
-    per face of an upsampled SMPL. Where it is silent, mikeqzy/3dgs-avatar-release (configs/config.yaml, configs/option/
-    iter15k.yaml, the delays in configs/non_rigid and configs/pose_correction): rates, delays, decay to a tenth.
+    Printed in the paper: the hashed fields, the losses with their routing, the weight of the mask, one 2D Gaussian per face of
+    an upsampled SMPL. Where it is silent, mikeqzy/3dgs-avatar-release (configs/config.yaml, configs/option/iter15k.yaml, the
+    delays in configs/non_rigid and configs/pose_correction): iterations, rates, delays, decay to a tenth, weights of skinning
+    and isometry. Weights of depth, normal, label and spread: ours.
 
-    Not as in the paper: attributes are free per face and not predicted by networks, so that colour and offset keep this
-    project's rates; no skinning network, no clipping of gradients; maps of normals, depth and labels come from the body
-    (template_maps) unless a prior has them, where the paper has Sapiens'.
+    Not as in the paper: no clipping of gradients; maps of normals, depth and labels come from the body (template_maps) unless
+    a prior has them, where the paper has Sapiens'.
     """
     iterations = 15_000
     trainer = TrainerConfig(
-        weights=LossWeights(color=1.0, mask=0.1, depth=0.05, normal=0.05, label=0.05),
-        rates=LearningRates(opacity_logit=0.05, log_scale=5e-3, rotation=1e-3, pose=1e-4, transl=1e-4, light=0.0),
+        weights=LossWeights(
+            color=1.0,
+            mask=0.1,
+            depth=0.05,
+            normal=0.05,
+            self_normal=0.05,
+            normal_variation=0.05,
+            label=0.05,
+            label_spread=1e-3,
+            isometry=1.0,
+            covariance_isometry=100.0,
+            skinning=10.0,
+            skinning_later=0.1,
+            offset_smoothness=0.0,
+            surface=0.0,
+            scale_decay=0.0,
+            rotation_decay=0.0,
+            light_unseen=0.0,
+            light_decay=0.0,
+        ),
+        rates=LearningRates(
+            geometry=1e-3,
+            appearance=1e-3,
+            semantics=1e-3,
+            pose_encoder=1e-3,
+            skinning=1e-4,
+            opacity_logit=0.05,
+            pose=1e-4,
+            transl=1e-4,
+            light=0.0,
+        ),
         memory=MemoryConfig(budget=1000, held_out=0, crop_max_px=1024, min_novelty_m=0.0),
         schedule=ScheduleConfig(
             geometry_after_keyframes=1,
@@ -94,7 +125,8 @@ def _paper() -> SessionConfig:
         newest_share=0.0,
         auxiliary_every=1,
     )
-    return SessionConfig(trainer=trainer, gaussians=55_104, iterations_per_frame=0, final_iterations=iterations)
+    fields = FieldConfig(geometry="hash", appearance="hash", semantics="hash", skinning="field")
+    return SessionConfig(trainer=trainer, gaussians=55_104, fields=fields, iterations_per_frame=0, final_iterations=iterations)
 
 
 PRESETS = {

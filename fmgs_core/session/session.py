@@ -221,7 +221,8 @@ class Session:
         self._tracked[seen.frame.stamp_ns] = (tracked.state, seen.frame.camera)
         with self._times.measured("keyframe"):
             if self._trainer is None:
-                avatar = Avatar(self._subdivision.body, tracked.state.betas, device=self._config.trainer.device)
+                config = self._config
+                avatar = Avatar(self._subdivision.body, tracked.state.betas, fields=config.fields, device=config.trainer.device)
                 self._trainer = Trainer(avatar, self._config.trainer)
             # Clothes are started from the tracker's guess, but one that was learned before is better than the guess.
             starts = not self._resumed and not self._trainer.schedule.learns_geometry

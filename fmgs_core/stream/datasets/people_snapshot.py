@@ -97,7 +97,7 @@ def _poses_of(folder: Path, form: _Form, split: str, frames: range) -> _Poses:
         found = read_npz(path, ("global_orient", "body_pose", "betas", "transl"))
         thetas, betas, transl = np.hstack([found["global_orient"], found["body_pose"]]), found["betas"], found["transl"]
     else:
-        thetas, betas, transl = form.poses()
+        path, (thetas, betas, transl) = folder, form.poses()
         if len(thetas) <= frames[-1] or len(transl) <= frames[-1]:
             raise ValueError(f"{folder}: expected poses of {frames[-1] + 1} frames, as the split needs, got {len(thetas)}")
         thetas, transl = thetas[frames.start : frames.stop : frames.step], transl[frames.start : frames.stop : frames.step]
