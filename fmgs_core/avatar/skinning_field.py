@@ -59,12 +59,12 @@ class SkinningField(torch.nn.Module):
     def __init__(self, cube: UnitCube, num_joints: int, grid: GridConfig, generator: torch.Generator):
         super().__init__()
         self._cube, self._config = cube, grid
-        self.grid = torch.nn.Parameter(initial_table(grid, generator))
+        self.table = torch.nn.Parameter(initial_table(grid, generator))
         self.layers = Layers((FEATURES * grid.levels, *_HIDDEN, num_joints), 0, num_joints, generator)
 
     def forward(self, points: Float[Tensor, "K 3"], template: Float[Tensor, "K J"]) -> Float[Tensor, "K J"]:
         """Weights at points of the rest pose [m] where the template has those given; rows sum to 1."""
-        encoding = encoded_reference(self.grid, self._cube(points), self._config)
+        encoding = encoded_reference(self.table, self._cube(points), self._config)
         return torch.softmax(template.clamp_min(_SMALLEST).log() + self.layers(encoding).T, -1)
 
     def loss(

@@ -274,7 +274,7 @@ class Trainer:
         sums = torch.stack([g.sum() for g in gradients if g is not None])
         skipped = (~torch.isfinite(sums.sum())).float()
         for group in groups:
-            group["lr"] = self.schedule.rate * getattr(self.config.rates, group["name"].split(".")[0])
+            group["lr"] = self.schedule.rate * getattr(self.config.rates, _rate_name(group["name"]))
         for optimizer in optimizers:
             # torch.amp.GradScaler's door: fused Adam leaves everything as it is when found_inf is 1, without asking the host.
             optimizer.found_inf = skipped  # pyright: ignore[reportAttributeAccessIssue]
@@ -327,6 +327,12 @@ class Trainer:
             pose, transl = (x.detach().cpu().numpy().copy() for x in (keyframe.pose, keyframe.transl))
             states[keyframe.stamp_ns] = replace(states[keyframe.stamp_ns], pose=pose, transl=transl)
         return states
+
+
+def _rate_name(parameter: str) -> str:
+    """A parameter goes by its own name or that of the field it is in; the fields' tables go by one of their own."""
+    field, *inside = parameter.split(".")
+    return "grid" if inside[:1] == ["grid"] else field
 
 
 def _adam(parameters: Mapping[str, Tensor]) -> torch.optim.Adam:
