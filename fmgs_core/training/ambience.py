@@ -25,7 +25,7 @@ class UnseenDirections:
 
     def saw(self, camera: Camera, root: Float[Tensor, "3"]) -> None:
         """A person whose root stands at `root` [m]."""
-        T = torch.as_tensor(camera.T_camera_world, dtype=torch.float32)
+        T = torch.tensor(camera.T_camera_world, dtype=torch.float32)
         towards = -T[:3, :3].T @ T[:3, 3] - root.detach().cpu()
         facing = self._normals @ torch.nn.functional.normalize(towards, dim=0).to(self._normals.device)
         self._unseen *= facing < _GRAZING
