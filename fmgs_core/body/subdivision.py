@@ -71,7 +71,9 @@ def subdivided(body: BodyModel, gaussians: int) -> Subdivision:
 
 
 def _padded(regressor: scipy.sparse.csr_matrix, columns: int) -> scipy.sparse.csr_matrix:
-    return scipy.sparse.hstack([regressor, scipy.sparse.csr_matrix((regressor.shape[0], columns - regressor.shape[1]))])
+    """With columns of zeros."""
+    data, indices, indptr = regressor.data, regressor.indices, regressor.indptr
+    return scipy.sparse.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, columns))
 
 
 def _longest_sides(
