@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fmgs_core.avatar.light_kernel import Lit
+from fmgs_core.geometry import third_axis
+
 NUM_HARMONICS = 8
 """Of first and second order. The constant is left out: it is the albedo's to say."""
 
@@ -36,7 +39,15 @@ class RoomLight(torch.nn.Module):
 
     def forward(self, normals: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
         """Shading per colour channel, of unit normals in world axes."""
-        return 1 + BOUND * torch.tanh(harmonics(normals) @ self.coefficients / BOUND)
+        ratio = harmonics(normals) @ self.coefficients / BOUND
+        return 1 + BOUND * ratio * torch.rsqrt(1 + ratio * ratio)
+
+    def lit(self, albedo: Float[Tensor, "K 3"], quats: Float[Tensor, "K 4"]) -> Float[Tensor, "K 3"]:
+        """Colours of splats of unit quaternions. No gradient goes to the quaternions: light must not bend the surface towards
+        what would explain a colour. On a CPU by a hand-written kernel."""
+        if albedo.device.type != "cpu":
+            return albedo * self(third_axis(quats.detach()))
+        return Lit.apply(albedo, quats.detach(), self.coefficients, BOUND)  # type: ignore[return-value]
 
 
 def directional(direction: Float[Tensor, "3"], strength: float) -> RoomLight:

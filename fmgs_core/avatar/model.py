@@ -16,7 +16,6 @@ from fmgs_core.avatar.view_directions import canonical_directions, head_on
 from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.skinning import Skinning
 from fmgs_core.body.template import BodyModel
-from fmgs_core.geometry import third_axis
 from fmgs_core.types import BodyState, Camera, Splats
 
 
@@ -132,8 +131,7 @@ class Avatar(torch.nn.Module):
         """
         binding, joints = self._bound(pose, expression)
         splats = pose_splats(binding, attributes or self.attributes(pose, transl, camera), self.skinning, joints, pose, transl)
-        # The light must not bend the surface towards what would explain a colour.
-        return replace(splats, colors=splats.colors * self.light(third_axis(splats.quats.detach())))
+        return replace(splats, colors=self.light.lit(splats.colors, splats.quats))
 
     @torch.no_grad()
     def drawn(self, state: BodyState, camera: Camera | None = None) -> Splats:
