@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from fmgs_core.avatar.fields import FieldConfig
@@ -66,6 +66,25 @@ class AvatarSnapshot:
 
 def save_avatar(path: Path, snapshot: AvatarSnapshot) -> None:
     """Replaces the file in one step: an interrupted save never destroys the previous avatar."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = to_bytes(snapshot)
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def load_avatar(path: Path) -> AvatarSnapshot:
+    """Reads what save_avatar wrote.
+
+    Raises:
+        ValueError: no such file, or what from_bytes refuses.
+    """
+    if not path.is_file():
+        raise ValueError(f"avatar file: expected an existing file, got {path}")
+    return from_bytes(path.read_bytes(), f"avatar file {path}")
+
+
+def to_bytes(snapshot: AvatarSnapshot) -> bytes:
+    """The content of its file: equal snapshots give equal bytes, so that a hash names one."""
     metadata = {
         "format": FORMAT,
         "body": snapshot.body_name,
@@ -73,10 +92,29 @@ def save_avatar(path: Path, snapshot: AvatarSnapshot) -> None:
         "frames_seen": str(snapshot.frames_seen),
         "fields": json.dumps(asdict(snapshot.fields)),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = save({name: value.contiguous() for name, value in snapshot.tensors.items()}, metadata)
-    with replacing(path) as part:
-        part.write_bytes(_in_order(content))
+    return _in_order(save({name: value.contiguous() for name, value in snapshot.tensors.items()}, metadata))
+
+
+def from_bytes(content: bytes, source: str = "avatar snapshot") -> AvatarSnapshot:
+    """Reads what to_bytes made; `source` names it in errors.
+
+    Raises:
+        ValueError: not safetensors, another format, a missing field, or a value that is not finite.
+    """
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise ValueError(f"{source}: expected a whole safetensors file, got one that says: {error}") from error
+    except KeyError as error:  # safetensors' torch reader looks number types up in a table
+        raise ValueError(f"{source}: expected float32 tensors, got {error}") from error
+    metadata = _metadata(content)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{source}: expected format {FORMAT}, got {metadata.get('format')!r}")
+    counts = [metadata.get(name, "") for name in ("iterations", "frames_seen")]
+    if "body" not in metadata or not all(count.isdecimal() for count in counts):
+        raise ValueError(f"{source}: expected metadata body, iterations and frames_seen, got {metadata}")
+    _check_tensors(source, tensors)
+    return AvatarSnapshot(metadata["body"], tensors, int(counts[0]), int(counts[1]), _fields(source, metadata))
 
 
 def _in_order(content: bytes) -> bytes:
@@ -89,53 +127,34 @@ def _in_order(content: bytes) -> bytes:
     return content[:8] + text.ljust(length) + content[8 + length :]
 
 
-def load_avatar(path: Path) -> AvatarSnapshot:
-    """Reads what save_avatar wrote.
-
-    Raises:
-        ValueError: not a safetensors file, another format, a missing field, or a value that is not finite.
-    """
-    if not path.is_file():
-        raise ValueError(f"avatar file: expected an existing file, got {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"avatar file {path}: expected a whole safetensors file, got one that says: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"avatar file {path}: expected format {FORMAT}, got {metadata.get('format')!r}")
-    counts = [metadata.get(name, "") for name in ("iterations", "frames_seen")]
-    if "body" not in metadata or not all(count.isdecimal() for count in counts):
-        raise ValueError(f"avatar file {path}: expected metadata body, iterations and frames_seen, got {metadata}")
-    _check_tensors(path, tensors)
-    return AvatarSnapshot(metadata["body"], tensors, int(counts[0]), int(counts[1]), _fields(path, metadata))
+def _metadata(content: bytes) -> dict[str, str]:
+    """Of a file that safetensors has accepted, so that its header is whole JSON."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]).get("__metadata__") or {}
 
 
-def _fields(path: Path, metadata: dict[str, str]) -> FieldConfig:
+def _fields(source: str, metadata: dict[str, str]) -> FieldConfig:
     """Files from before there was a choice say nothing, and are free."""
     try:
         return FieldConfig(**json.loads(metadata.get("fields", "{}")))
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"avatar file {path}: expected metadata fields of {FieldConfig()}, got {metadata['fields']!r}"
-        ) from error
+        raise ValueError(f"{source}: expected metadata fields of {FieldConfig()}, got {metadata['fields']!r}") from error
 
 
 def _num_classes(tensors: dict[str, Tensor]) -> int:
     return next(tensors[name].shape[-1] for name in _LOGITS if name in tensors)
 
 
-def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def _check_tensors(source: str, tensors: dict[str, Tensor]) -> None:
     logits = [
         tensors[name] for name, axes in zip(_LOGITS, (2, 1), strict=True) if name in tensors and tensors[name].ndim == axes
     ]
     if "betas" not in tensors or not logits:
         got = {name: tuple(value.shape) for name, value in tensors.items()}
-        raise ValueError(f"avatar file {path}: expected the tensors betas and field.*, got {got}")
+        raise ValueError(f"{source}: expected the tensors betas and field.*, got {got}")
     foreign = {name: value.dtype for name, value in tensors.items() if value.dtype != torch.float32}
     if foreign:
-        raise ValueError(f"avatar file {path}: expected float32 tensors, got {foreign}")
+        raise ValueError(f"{source}: expected float32 tensors, got {foreign}")
     broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if broken:
-        raise ValueError(f"avatar file {path}: expected finite values, got NaN or infinity in {broken}")
+        raise ValueError(f"{source}: expected finite values, got NaN or infinity in {broken}")

@@ -1,5 +1,6 @@
 """Avatar files. Kinds: round trip, poison (every way a file can be broken is named), a reader never sees half a step."""
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fmgs_core.avatar.model import Avatar
-from fmgs_core.avatar.snapshot import FORMAT, AvatarSnapshot, load_avatar, save_avatar
+from fmgs_core.avatar.snapshot import FORMAT, AvatarSnapshot, from_bytes, load_avatar, save_avatar, to_bytes
 from fmgs_core.body.default import default_body
 from fmgs_core.body.subdivision import subdivided
 
@@ -55,6 +56,31 @@ def test_file_gives_back_every_bit(file: Path, snapshot: AvatarSnapshot):
 def test_equal_avatars_are_equal_files(file: Path, tmp_path: Path, snapshot: AvatarSnapshot):
     save_avatar(tmp_path / "again.safetensors", snapshot)
     assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
+
+
+def test_bytes_are_the_files_content(file: Path, snapshot: AvatarSnapshot):
+    assert to_bytes(snapshot) == file.read_bytes()
+    assert_same(from_bytes(to_bytes(snapshot)), snapshot)
+
+
+def _file_of(header: dict, data: bytes = b"") -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "a whole safetensors file"),
+        (b"\xff" * 64, "a whole safetensors file"),
+        (_file_of({"__metadata__": None}), "format"),
+        (_file_of({"__metadata__": METADATA, "betas": {"dtype": "F8_E8M0", "shape": [1], "data_offsets": [0, 1]}}, b"x"), "float32"),
+        (_file_of({"__metadata__": METADATA, "betas": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}), "the tensors"),
+    ],
+)  # fmt: skip
+def test_hostile_bytes_are_named(content: bytes, reason: str):
+    with pytest.raises(ValueError, match=f"avatar snapshot: expected {reason}"):
+        from_bytes(content)
 
 
 def test_the_loaded_avatar_draws_the_same_splats(file: Path):
