@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.tracking.tracker import TrackingStatus
+from fmgs_core.types import BodyState, Frame, PriorMaps
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,19 @@ class SourceOpened:
     focal_is_estimated: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrameTracked:
     index: int
-    """Frames taken from the source so far, from 0."""
+    """Frames looked at so far, from 0."""
     stamp_ns: int
     status: TrackingStatus
     confidence: float
     flip_corrected: bool
+    frame: Frame
+    maps: PriorMaps
+    """With the template's own where the prior had none."""
+    state: BodyState | None
+    """As tracked; None unless TRACKING."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Progress:
     frames: int
     """Frames looked at."""
     frames_dropped: int
+    """Came too late, could not be used, or came while the session was paused."""
     frames_per_s: float
     iterations: int
     iterations_per_s: float

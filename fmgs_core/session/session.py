@@ -31,6 +31,9 @@ from fmgs_core.types import BodyState, Camera, Frame
 # More than one, so that training steps longer than the stream's beat do not let the queue grow.
 OBSERVATIONS_PER_STEP = 2
 
+# How soon a paused session heeds a stop [s].
+PAUSE_CHECK_S = 0.1
+
 # How long a thread that wants the interpreter waits before it asks for it. Training and tracking hand it to each other
 # hundreds of times a step, between kernels that need none: with Python's 5 ms the two together kept one of two cores busy and
 # half of a 15 Hz stream was dropped; with this both cores are, and one frame in twenty is dropped.
@@ -67,6 +70,9 @@ class Session:
         self._subdivision = subdivided(body, max(config.gaussians, len(body.kept_faces)))
         self._on_event, self._clock_s = on_event, clock_s
         self._stop = stop or threading.Event()
+        self._running = threading.Event()
+        self._running.set()
+        self._passed_over = 0
         self._times = StageTimes()
         likeness = Likeness(config.max_unlikeness, self.warn)
         self._observer = Observer(body, prior, poses, likeness, use_template=config.template_maps, times=self._times)
@@ -117,10 +123,22 @@ class Session:
             self._warnings.append(message)
             self._unsaid.put(message)
 
+    def pause(self) -> None:
+        """Learns nothing after the step under way, until `resume`. At pace live frames are read and dropped, at pace all
+        none is read. The budget goes on. From any thread, like `resume`."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        self._running.set()
+
+    @property
+    def paused(self) -> bool:
+        return not self._running.is_set()
+
     # -- the two paces
 
     def _run_all(self) -> str:
-        while not self._stop.is_set():
+        while self._goes_on():
             frame = self._next_frame(self._source.read)
             if frame is None:
                 break
@@ -138,15 +156,18 @@ class Session:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             while not self._stop.is_set() and self._clock_s() - self._start_s < self._config.budget_s:
-                waits = self._trainer is None or self._trainer.newest is None
+                waits = self.paused or self._trainer is None or self._trainer.newest is None
                 if watching:
                     watching = self._receive(observed, wait_s=0.1 if waits else 0.0)
                     # One core belongs to prior and tracker: when training took both of two, half of the frames were lost.
                     numba.set_num_threads(max(1, threads - 1) if watching else threads)
+                elif self.paused:
+                    self._running.wait(PAUSE_CHECK_S)
                 elif waits:
                     reason = "the stream ended"
                     break
-                self._train(1)
+                if not waits:
+                    self._step()
         finally:
             stopped_by_user = self._stop.is_set()
             self._stop.set()
@@ -163,7 +184,11 @@ class Session:
         try:
             while not self._stop.is_set() and not self._source.ended and self._failure is None:
                 frame = self._next_frame(lambda: self._source.read_latest(self._config.max_frame_age_s))
-                if frame is not None:
+                if frame is None:
+                    continue
+                if self.paused:
+                    self._passed_over += 1
+                else:
                     observed.put(self._observe(frame))
             observed.put(None)
         except BaseException as error:  # handed over whole: the session's thread decides what it means
@@ -210,7 +235,16 @@ class Session:
             self._on_event(StatusChanged(seen.frame.stamp_ns, self._status, tracked.status))
             self._status = tracked.status
         self._on_event(
-            FrameTracked(seen.index, seen.frame.stamp_ns, tracked.status, tracked.confidence, tracked.flip_corrected)
+            FrameTracked(
+                seen.index,
+                seen.frame.stamp_ns,
+                tracked.status,
+                tracked.confidence,
+                tracked.flip_corrected,
+                seen.frame,
+                seen.maps,
+                tracked.state,
+            )
         )
         self._say_warnings()
         self._recording.add(seen.index, seen.frame, seen.maps, tracked)
@@ -231,20 +265,28 @@ class Session:
                 self._trainer.avatar.set_surface_offset(torch.from_numpy(offsets))
             self._trainer.add(seen.frame, seen.maps, tracked.state)
 
+    def _goes_on(self) -> bool:
+        """Waits while the session is paused; False once it is stopped."""
+        while not self._running.wait(PAUSE_CHECK_S) and not self._stop.is_set():
+            pass
+        return not self._stop.is_set()
+
     def _train(self, steps: int) -> None:
-        trainer = self._trainer
-        if trainer is None or trainer.newest is None:
-            return
         for _ in range(steps):
-            if self._stop.is_set():
+            if not self._goes_on():
                 return
-            with self._times.measured("training step"):
-                report = trainer.step()
-            self._loss.add(torch.stack(list(report.losses.values())).sum())
-            if self._progress_beat.due():
-                self._report_progress()
-            if self._save_beat.due():
-                self._on_event(SnapshotTaken(self._snapshot()))
+            self._step()
+
+    def _step(self) -> None:
+        if self._trainer is None or self._trainer.newest is None:
+            return
+        with self._times.measured("training step"):
+            report = self._trainer.step()
+        self._loss.add(torch.stack(list(report.losses.values())).sum())
+        if self._progress_beat.due():
+            self._report_progress()
+        if self._save_beat.due():
+            self._on_event(SnapshotTaken(self._snapshot()))
 
     # -- what is said and left
 
@@ -290,7 +332,7 @@ class Session:
         progress = Progress(
             elapsed_s=elapsed_s,
             frames=self._frames,
-            frames_dropped=self._source.dropped,
+            frames_dropped=self._source.dropped + self._passed_over,
             frames_per_s=(self._frames - (last.frames if last else 0)) / max(span_s, 1e-9),
             iterations=self._trainer.iterations,
             iterations_per_s=(self._trainer.iterations - (last.iterations if last else 0)) / max(span_s, 1e-9),

@@ -321,3 +321,77 @@ def test_seconds_that_are_not_positive_are_refused(name: str, value: float):
 def test_counts_that_are_negative_are_refused():
     with pytest.raises(ValueError, match=r"SessionConfig\.final_iterations: expected at least 0, got -1"):
         SessionConfig(final_iterations=-1)
+
+
+# -- pauses
+
+
+def later(action: Callable[[], None]) -> threading.Thread:
+    """Runs it in a tenth of a second: time enough to do what a paused session must not do."""
+    timer = threading.Timer(0.1, action)
+    timer.start()
+    return timer
+
+
+def test_frames_that_come_during_a_pause_are_dropped_and_counted():
+    script, stop = Script(list(turning(6))), threading.Event()
+    session = make(script, on_event=lambda e: stop.set() if isinstance(e, FrameTracked) and e.index == 2 else None, stop=stop)
+    session.pause()
+    # Called by the watching thread, before it looks at the fourth frame.
+    script.on_read = lambda index: session.resume() if index == 3 else None
+    result = session.run(Pace.LIVE)
+    assert (result.frames, result.frames_with_person) == (3, 3)
+    assert result.progress[-1].frames_dropped == 3 and not session.paused
+
+
+def test_a_paused_live_session_does_not_train():
+    events: list[Event] = []
+    heard_at_resume: list[int] = []
+
+    def hear(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Progress) and not heard_at_resume:
+            session.pause()
+            later(wake)
+
+    def wake() -> None:
+        heard_at_resume.append(sum(isinstance(e, Progress) for e in events))
+        session.resume()
+
+    session = make(Script(list(turning(3))), on_event=hear)
+    result = session.run(Pace.LIVE)
+    assert heard_at_resume[0] == 1 and result.snapshot.iterations > 3
+
+
+def test_a_pause_at_pace_all_changes_nothing_of_what_is_learned():
+    """Bit for bit; no frame is read in the meantime."""
+    given: list[int] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, FrameTracked) and event.index == 1:
+            session.pause()
+            later(lambda: (given.append(script.given), session.resume()))
+
+    script = Script(list(turning(4)))
+    session = make(script, on_event=hear)
+    paused = session.run(Pace.ALL)
+    assert given == [2] and same(paused.snapshot, run(list(turning(4))).snapshot)
+
+
+@pytest.mark.parametrize("pace", PACES)
+def test_a_paused_session_can_be_stopped(pace: Pace):
+    stop = threading.Event()
+    session = make(Script(list(turning(4))), stop=stop)
+    session.pause()
+    later(stop.set)
+    with pytest.raises(NobodyFound, match="stopped by the user"):
+        session.run(pace)
+
+
+def test_a_tracked_frame_is_told_with_its_picture_and_state():
+    events: list[Event] = []
+    run([person(0), nobody()], on_event=events.append)
+    seen, empty = [e for e in events if isinstance(e, FrameTracked)]
+    assert seen.state is person(0).state and seen.maps.mask is person(0).mask
+    assert seen.frame.stamp_ns == seen.stamp_ns and seen.frame.rgb is person(0).rgb
+    assert empty.state is None
