@@ -56,7 +56,7 @@ def joint_frame(body_id: str, joint: str) -> str:
 
 
 def posed_skeleton(body: BodyModel, state: BodyState) -> PosedSkeleton:
-    """Forward kinematics in double precision, 0.3 ms for 55 joints."""
+    """Forward kinematics in double precision."""
     rest = rest_joints(body, state.betas, state.expression)
     local = Rotation.from_rotvec(state.pose).as_matrix()
     rotations, positions = local.copy(), rest + state.transl
@@ -70,23 +70,23 @@ def posed_skeleton(body: BodyModel, state: BodyState) -> PosedSkeleton:
 def body_transforms(
     body: BodyModel, state: BodyState, camera_frame: str, body_id: str, num_joints: int = BODY_JOINTS
 ) -> list[FrameTransform]:
-    """`body_<id>` in the camera's optical frame, then `<id>/<joint>` each in its parent joint's frame, the pelvis in `body_<id>`.
+    """`body_<id>` in the camera's optical frame, the pelvis in it, and every other joint, `<id>/<name>`, in its parent joint.
 
     Args:
         state: in the optical frame.
         num_joints: the first so many of the body's joints.
     """
     skeleton = posed_skeleton(body, state)
-    R, p = skeleton.rotations @ R_ROS_BODY.T, skeleton.positions
-    transforms = [_transform(camera_frame, body_frame(body_id), R[0], skeleton.mid_hips)]
-    names = [joint_frame(body_id, name) for name in body.joint_names]
-    pelvis = R[0].T @ (p[0] - skeleton.mid_hips)
-    transforms.append(_transform(body_frame(body_id), names[0], np.eye(3), pelvis))
-    for joint in range(1, min(num_joints, body.num_joints)):
-        parent = body.parents[joint]
-        transforms.append(_transform(names[parent], names[joint], R[parent].T @ R[joint], R[parent].T @ (p[joint] - p[parent])))
-    return transforms
-
-
-def _transform(parent: str, child: str, rotation: np.ndarray, translation: np.ndarray) -> FrameTransform:
-    return FrameTransform(parent, child, translation, Rotation.from_matrix(rotation).as_quat())
+    count = min(num_joints, body.num_joints)
+    R, p = skeleton.rotations[:count] @ R_ROS_BODY.T, skeleton.positions[:count]
+    names = [joint_frame(body_id, name) for name in body.joint_names[:count]]
+    parents = body.parents[1:count]
+    # Rows: the body in the camera, the pelvis in the body, which is turned alike, then each joint in its parent.
+    rotations = np.concatenate([R[:1], np.eye(3)[None], np.swapaxes(R[parents], 1, 2) @ R[1:]])
+    ways = np.concatenate([p[:1] - skeleton.mid_hips, p[1:] - p[parents]])
+    onto = np.concatenate([R[:1], R[parents]])
+    translations = np.concatenate([skeleton.mid_hips[None], np.einsum("jba,jb->ja", onto, ways)])
+    pairs = [(camera_frame, body_frame(body_id)), (body_frame(body_id), names[0])]
+    pairs += [(names[parent], name) for parent, name in zip(parents, names[1:], strict=True)]
+    quaternions = Rotation.from_matrix(rotations).as_quat()
+    return [FrameTransform(*pair, t, q) for pair, t, q in zip(pairs, translations, quaternions, strict=True)]
