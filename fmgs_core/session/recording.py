@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from fmgs_core.tracking.tracker import TrackedBody
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
 
 JPEG_QUALITY = 92
+NEWEST_TIMES = 10_000
 RECORDED_SIDE_PX = 1280  # a 4K stream would take a gigabyte, and a minute to draw the overlays of
 
 
@@ -79,10 +80,10 @@ def _resized(picture: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 class StageTimes:
-    """Wall milliseconds by stage. Each stage belongs to one thread, so the lists need no lock."""
+    """Wall milliseconds by stage, of the newest NEWEST_TIMES. Each stage belongs to one thread, so there is no lock."""
 
     def __init__(self):
-        self._ms: defaultdict[str, list[float]] = defaultdict(list)
+        self._ms: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=NEWEST_TIMES))
 
     @contextmanager
     def measured(self, stage: str) -> Iterator[None]:
@@ -91,7 +92,9 @@ class StageTimes:
         self._ms[stage].append(1e3 * (time.perf_counter() - start))
 
     def medians(self) -> dict[str, float]:
-        return {stage: statistics.median(values) for stage, values in self._ms.items() if values}
+        # Copied first, in one step each: other threads go on measuring.
+        copies = {stage: list(values) for stage, values in list(self._ms.items())}
+        return {stage: statistics.median(values) for stage, values in copies.items() if values}
 
 
 class RunningMean:

@@ -34,6 +34,9 @@ OBSERVATIONS_PER_STEP = 2
 # How soon a paused session heeds a stop [s].
 PAUSE_CHECK_S = 0.1
 
+# Tracked states kept of a stream that has no end, 22 minutes at 15 Hz; 2.5 kB each, a day would take 3 GB.
+MAX_STATES = 20_000
+
 # How long a thread that wants the interpreter waits before it asks for it. Training and tracking hand it to each other
 # hundreds of times a step, between kernels that need none: with Python's 5 ms the two together kept one of two cores busy and
 # half of a 15 Hz stream was dropped; with this both cores are, and one frame in twenty is dropped.
@@ -134,6 +137,15 @@ class Session:
     @property
     def paused(self) -> bool:
         return not self._running.is_set()
+
+    @property
+    def frames_dropped(self) -> int:
+        """Came too late, could not be used, or came while paused."""
+        return self._source.dropped + self._passed_over
+
+    def timings_ms(self) -> dict[str, float]:
+        """Median wall milliseconds by stage so far. From any thread."""
+        return self._times.medians()
 
     # -- the two paces
 
@@ -264,6 +276,16 @@ class Session:
                 offsets = self._subdivision.carried(np.asarray(tracked.inflation, np.float32))
                 self._trainer.avatar.set_surface_offset(torch.from_numpy(offsets))
             self._trainer.add(seen.frame, seen.maps, tracked.state)
+        if self._source.live and len(self._tracked) > MAX_STATES:
+            self._forget_old_states()
+
+    def _forget_old_states(self) -> None:
+        """The older half; those of keyframes stay, because their poses are still being refined."""
+        assert self._trainer is not None
+        kept = self._trainer.keyframe_stamps()
+        for stamp_ns in list(self._tracked)[: len(self._tracked) // 2]:
+            if stamp_ns not in kept:
+                del self._tracked[stamp_ns]
 
     def _goes_on(self) -> bool:
         """Waits while the session is paused; False once it is stopped."""
@@ -332,7 +354,7 @@ class Session:
         progress = Progress(
             elapsed_s=elapsed_s,
             frames=self._frames,
-            frames_dropped=self._source.dropped + self._passed_over,
+            frames_dropped=self.frames_dropped,
             frames_per_s=(self._frames - (last.frames if last else 0)) / max(span_s, 1e-9),
             iterations=self._trainer.iterations,
             iterations_per_s=(self._trainer.iterations - (last.iterations if last else 0)) / max(span_s, 1e-9),

@@ -160,6 +160,10 @@ class Trainer:
     def _all_keyframes(self) -> Iterator[Keyframe]:
         return itertools.chain(self.memory, self.held_out)
 
+    def keyframe_stamps(self) -> set[int]:
+        """Of those that are remembered, held-out ones included."""
+        return {keyframe.stamp_ns for keyframe in self._all_keyframes()}
+
     # -- learning
 
     def step(self) -> StepReport:

@@ -323,6 +323,25 @@ def test_counts_that_are_negative_are_refused():
         SessionConfig(final_iterations=-1)
 
 
+def test_a_live_stream_without_an_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
+    """Of 12 states at most 4 and those of the keyframes are kept, the newest among them."""
+    monkeypatch.setattr("fmgs_core.session.session.MAX_STATES", 4)
+    few = replace(CONFIG, trainer=replace(CONFIG.trainer, memory=replace(CONFIG.trainer.memory, budget=2)))
+    shots = list(turning(12))
+    endless = run(Script(shots, live=True), few)
+    recorded = run(Script(shots), few)
+    newest = max(recorded.states)
+    assert len(recorded.states) == 12 and len(endless.states) <= 4 + 3 and newest in endless.states
+    assert same(endless.snapshot, recorded.snapshot)
+
+
+def test_times_of_stages_can_be_asked_for_while_it_runs():
+    asked: list[dict[str, float]] = []
+    session = make(Script(list(turning(2))), on_event=lambda e: asked.append(session.timings_ms()))
+    session.run(Pace.ALL)
+    assert {"prior", "tracker", "keyframe", "training step"} <= set(asked[-1])
+
+
 # -- pauses
 
 
