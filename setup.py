@@ -17,6 +17,7 @@ setup(
         "numba>=0.60",
         "numpy>=1.26,<2",
         "opencv-contrib-python>=4.9,<4.12",
+        "pyzmq>=25",
         "rich>=13",
         "rosbags>=0.10",
         "safetensors>=0.4",

@@ -14,12 +14,22 @@ from rich.markup import escape
 
 from fmgs_core.cli.benchmark import Bench
 from fmgs_core.cli.diagnose import Doctor
+from fmgs_core.cli.keys import Keys
 from fmgs_core.cli.measure import Eval
 from fmgs_core.cli.presets import chosen_preset, subcommands
 from fmgs_core.cli.render import Export, Render
 from fmgs_core.cli.run import Demo, Run
 
-COMMANDS = {"demo": Demo, "run": Run, "render": Render, "export": Export, "eval": Eval, "bench": Bench, "doctor": Doctor}
+COMMANDS = {
+    "demo": Demo,
+    "run": Run,
+    "render": Render,
+    "export": Export,
+    "eval": Eval,
+    "bench": Bench,
+    "doctor": Doctor,
+    "keys": Keys,
+}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ LEVELS = (
     {"body", "mapfiles"},
     {"raster", "priors", "stream", "export"},
     {"avatar"},
-    {"tracking", "training", "rendering"},
+    {"tracking", "training", "rendering", "transport"},
     {"config"},
     {"session"},
     {"evaluation", "doctor", "benchmark"},

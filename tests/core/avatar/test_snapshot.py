@@ -68,16 +68,21 @@ def _file_of(header: dict, data: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
+def _betas_of(dtype: str, data: bytes) -> bytes:
+    betas = {"dtype": dtype, "shape": [1], "data_offsets": [0, len(data)]}
+    return _file_of({"__metadata__": METADATA, "betas": betas}, data)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "a whole safetensors file"),
         (b"\xff" * 64, "a whole safetensors file"),
         (_file_of({"__metadata__": None}), "format"),
-        (_file_of({"__metadata__": METADATA, "betas": {"dtype": "F8_E8M0", "shape": [1], "data_offsets": [0, 1]}}, b"x"), "float32"),
-        (_file_of({"__metadata__": METADATA, "betas": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}), "the tensors"),
+        (_betas_of("F8_E8M0", b"x"), "float32 tensors"),
+        (_betas_of("F32", b"four"), "the tensors betas and"),
     ],
-)  # fmt: skip
+)
 def test_hostile_bytes_are_named(content: bytes, reason: str):
     with pytest.raises(ValueError, match=f"avatar snapshot: expected {reason}"):
         from_bytes(content)
