@@ -4,17 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fmgs_core.avatar.binding import FaceBinding, bind_faces, face_weights, pose_splats
 from fmgs_core.avatar.fields import FaceAttributes, FieldConfig, FieldQuery, FreeField
+from fmgs_core.avatar.inheritance import inherited
 from fmgs_core.avatar.light import RoomLight
 from fmgs_core.avatar.mixed_field import MixedField
 from fmgs_core.avatar.skinning_field import TemplateSurface
 from fmgs_core.avatar.view_directions import canonical_directions, head_on
 from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.skinning import Skinning
+from fmgs_core.body.subdivision import Subdivision
 from fmgs_core.body.template import BodyModel
 from fmgs_core.types import BodyState, Camera, Splats
 
@@ -35,18 +37,20 @@ class Avatar(torch.nn.Module):
         fields: FieldConfig | None = None,
     ):
         super().__init__()
-        self.body, self.device = body, torch.device(device)
-        self.skinning = Skinning(body, device)
-        kept = body.kept_faces
-        self.faces = torch.from_numpy(body.faces[kept]).to(device)
-        self._face_weights = face_weights(self.skinning.skin_weights, self.faces)
+        self.device = torch.device(device)
+        self._sit_on(body)
         self.fields = fields or FieldConfig()
         self.field = self._make_field(num_classes).to(device)
         self.light = RoomLight().to(device)
         # How much light each Gaussian has carried to the observed pictures: unseen ones keep what they were born with.
-        self.register_buffer("observed", torch.zeros(len(kept), device=device))
+        self.register_buffer("observed", torch.zeros(len(self.faces), device=device))
         self.observed: Tensor
         self.set_betas(np.zeros(body.shapedirs.shape[-1], np.float32) if betas is None else betas)
+
+    def _sit_on(self, body: BodyModel) -> None:
+        self.body, self.skinning = body, Skinning(body, self.device)
+        self.faces = torch.from_numpy(body.faces[body.kept_faces]).to(self.device)
+        self._face_weights = face_weights(self.skinning.skin_weights, self.faces)
 
     def _make_field(self, num_classes: int) -> FreeField:
         if self.fields == FieldConfig():
@@ -72,6 +76,29 @@ class Avatar(torch.nn.Module):
         self._betas = np.array(betas, np.float32)
         self._rest = self._shaped(torch.zeros(self.body.exprdirs.shape[-1], device=self.device))
         self._binding = bind_faces(self._rest[0], self.faces, self._face_weights)
+
+    def grow(self, division: Subdivision) -> Int[Tensor, " K"]:
+        """Takes the finer body with its Gaussians, each of which starts as that of the face it is a part of; shape and light
+        stay. About 0.2 s from 25 to 55 thousand.
+
+        Returns:
+            The Gaussian before that each one comes from.
+
+        Raises:
+            ValueError: what was divided is not this avatar's body.
+        """
+        parents = torch.from_numpy(division.parents).to(self.device)
+        if int(parents.max()) + 1 != len(self.faces):
+            raise ValueError(
+                f"division: expected one of the avatar's {len(self.faces)} faces, got one of {int(parents.max()) + 1}"
+            )
+        state, before = self.field.state_dict(), self._binding
+        self._sit_on(division.body)
+        self.field = self._make_field(self.field.num_classes).to(self.device)
+        self.observed = self.observed[parents]
+        self.set_betas(self._betas)
+        self.field.load_state_dict(inherited(state, before, self._binding, parents))
+        return parents
 
     def _shaped(self, expression: Float[Tensor, " E"]) -> tuple[Float[Tensor, "V 3"], Float[Tensor, "J 3"]]:
         return self.skinning.shaped(torch.as_tensor(self._betas, device=self.device), expression)

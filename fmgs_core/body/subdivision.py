@@ -21,6 +21,8 @@ class Subdivision:
     body: BodyModel
     rounds: tuple[Int[np.ndarray, "_ 2"], ...]
     """Ends of the edges whose midpoints were added, round by round."""
+    parents: Int[np.ndarray, " K"]
+    """The kept face before, counted among the kept, that each kept face after is or is a part of."""
 
     def carried(self, values: Float[np.ndarray, "V *c"]) -> Float[np.ndarray, "W *c"]:
         """Values per vertex of the body before, interpolated to those after."""
@@ -53,7 +55,7 @@ def subdivided(body: BodyModel, gaussians: int) -> Subdivision:
             uv_faces, halved = _bisected(uv_faces, rows, sides, uv_count)
             uv_count, uv_edges = uv_count + len(halved), [*uv_edges, halved]
     if not edges:
-        return Subdivision(body, ())
+        return Subdivision(body, (), np.arange(len(body.kept_faces)))
     finer = replace(
         body,
         v_template=_with_midpoints(body.v_template, edges),
@@ -67,7 +69,7 @@ def subdivided(body: BodyModel, gaussians: int) -> Subdivision:
         uv=None if body.uv is None else _with_midpoints(body.uv, uv_edges),
         uv_faces=uv_faces,
     )
-    return Subdivision(finer, tuple(edges))
+    return Subdivision(finer, tuple(edges), np.searchsorted(body.kept_faces, source[finer.kept_faces]))
 
 
 def _padded(regressor: scipy.sparse.csr_matrix, columns: int) -> scipy.sparse.csr_matrix:

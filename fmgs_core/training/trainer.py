@@ -14,12 +14,14 @@ from fmgs_core.avatar.mixed_field import MixedField
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.body.skinning import posed_joints
+from fmgs_core.body.subdivision import Subdivision
 from fmgs_core.raster import BACKENDS, rasterize
 from fmgs_core.training import losses as L
 from fmgs_core.training.ambience import UnseenDirections
 from fmgs_core.training.attribute_leaves import attribute_leaves, carry_on, moved_without_pose
 from fmgs_core.training.auxiliary import auxiliary_channels, has_maps, map_losses, rendering_losses, splat_losses
 from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
+from fmgs_core.training.growth import inherit_moments
 from fmgs_core.training.keyframes import (
     Keyframe,
     KeyframeMemory,
@@ -105,12 +107,18 @@ class Trainer:
         self.iterations = self.frames_seen = 0
         self._skipped_steps = torch.zeros((), device=avatar.device)
         self.newest: Keyframe | None = None
-        self._neighbors = torch.from_numpy(face_neighbors(avatar.faces.cpu().numpy())).to(avatar.device)
-        self._edges = SurfaceEdges.of(avatar.binding, self._neighbors)
+        self._know_neighbors()
         self._rng = np.random.default_rng(config.seed)
         self._torch_rng = torch.Generator(avatar.device).manual_seed(config.seed)
         self._unseen = UnseenDirections(avatar.device)
-        self._optimizer = _adam(dict(avatar.field.named_parameters()) | {"light": avatar.light.coefficients})
+        self._optimizer = _adam(self._parameters())
+
+    def _know_neighbors(self) -> None:
+        self._neighbors = torch.from_numpy(face_neighbors(self.avatar.faces.cpu().numpy())).to(self.avatar.device)
+        self._edges = SurfaceEdges.of(self.avatar.binding, self._neighbors)
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return dict(self.avatar.field.named_parameters()) | {"light": self.avatar.light.coefficients}
 
     @property
     def skipped_steps(self) -> int:
@@ -165,6 +173,17 @@ class Trainer:
         return {keyframe.stamp_ns for keyframe in self._all_keyframes()}
 
     # -- learning
+
+    def grow(self, division: Subdivision) -> None:
+        """Goes on with more Gaussians (see Avatar.grow); poses, memory, light and schedule stay.
+
+        Raises:
+            ValueError: what was divided is not the avatar's body.
+        """
+        parents = self.avatar.grow(division)
+        self._know_neighbors()
+        late, self._optimizer = self._optimizer, _adam(self._parameters())
+        inherit_moments(self._optimizer, late, parents)
 
     def step(self) -> StepReport:
         """One iteration on the newest frame or a remembered one.
