@@ -61,9 +61,10 @@ def pose_splats(
     (FMGS-Avatar sec. 3.2). A blend of rotations is no rotation, hence the orthonormalisation; it keeps the normal.
 
     Differentiable in the attributes, the pose [rad] and the translation [m]; `joints` are those of the rest shape [m].
-    On a CPU by hand-written kernels, unless the field learns the skinning weights.
+    On a CPU by hand-written kernels, unless the field learns the skinning weights or displaces along the tangents too.
     """
-    if binding.centers.device.type != "cpu" or attributes.skin_weights is not None:
+    plain = attributes.skin_weights is None and attributes.tangent_offset is None
+    if binding.centers.device.type != "cpu" or not plain:
         return pose_splats_reference(binding, attributes, skinning, joints, pose, transl)
     rest = binding.centers, binding.frames, joints, skinning.parents, binding.weights.sparse
     means, quats = PosedFrames.apply(rest, pose, transl, attributes.normal_offset, attributes.rotation)  # type: ignore[misc]
@@ -77,10 +78,18 @@ def pose_splats_reference(
     """The same in readable torch, on any device: what the kernels are held against."""
     weights = binding.weights.dense if attributes.skin_weights is None else attributes.skin_weights
     T = (weights @ skinning.bone_transforms(pose, joints).flatten(1)).unflatten(-1, (3, 4))
-    rest_means = binding.centers + binding.frames[..., 2] * attributes.normal_offset[:, None]
+    rest_means = displaced_centers(binding, attributes)
     means = (T[..., :3] @ rest_means[..., None])[..., 0] + T[..., 3] + transl
     frames = T[..., :3] @ (binding.frames @ rotation_from_axis_angle(attributes.rotation))
     return _splats(means, quaternion_from_rotation(orthonormalized(frames)), binding, attributes)
+
+
+def displaced_centers(binding: FaceBinding, attributes: FaceAttributes) -> Float[Tensor, "K 3"]:
+    """Centres of the Gaussians at rest [m]."""
+    centers = binding.centers + binding.frames[..., 2] * attributes.normal_offset[:, None]
+    if attributes.tangent_offset is None:
+        return centers
+    return centers + (binding.frames[..., :2] @ attributes.tangent_offset[..., None])[..., 0]
 
 
 def _splats(means: Tensor, quats: Tensor, binding: FaceBinding, attributes: FaceAttributes) -> Splats:

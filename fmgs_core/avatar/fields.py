@@ -30,6 +30,8 @@ class FaceAttributes:
     """Class scores, pre-softmax."""
     skin_weights: Float[Tensor, "K J"] | None = None
     """Rows sum to 1; None where the template's own carry the Gaussians."""
+    tangent_offset: Float[Tensor, "K 2"] | None = None
+    """Displacement of the centre along the face's tangents [m]; None where Gaussians stay above their faces."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Those that are there, by name."""
@@ -40,6 +42,9 @@ class FaceAttributes:
         return replace(self, **{name: value.detach() for name, value in self.tensors().items()})
 
 
+_KINDS = {"geometry": ("free", "hash", "unbound"), "skinning": ("template", "field")}
+
+
 @dataclass(frozen=True)
 class FieldConfig:
     """How each kind of attribute is stored: "free" per face, or as the paper's "hash" grid with a network behind it.
@@ -47,8 +52,9 @@ class FieldConfig:
     Opacity, which the paper leaves open, is always per face.
     """
 
-    geometry: Literal["free", "hash"] = "free"
-    """dd, ds, dr."""
+    geometry: Literal["free", "hash", "unbound"] = "free"
+    """dd, ds, dr. "unbound", for comparison: displaced in all three directions, turned at random at the start, and seen from
+    both sides; all that is left of the face is that its bones carry the Gaussian."""
     appearance: Literal["free", "hash"] = "free"
     """Colour; hashed it depends on pose and view."""
     semantics: Literal["free", "hash"] = "free"
@@ -57,7 +63,7 @@ class FieldConfig:
 
     def __post_init__(self):
         for name in (f.name for f in fields(self)):
-            allowed = ("template", "field") if name == "skinning" else ("free", "hash")
+            allowed = _KINDS.get(name, ("free", "hash"))
             if getattr(self, name) not in allowed:
                 raise ValueError(f"FieldConfig.{name}: expected one of {allowed}, got {getattr(self, name)!r}")
 
@@ -65,6 +71,11 @@ class FieldConfig:
     def asks(self) -> bool:
         """Whether attributes depend on pose or view."""
         return "hash" in (self.geometry, self.appearance)
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether Gaussians have no outside, so that none may be left out for turning its back to a camera."""
+        return self.geometry == "unbound"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from fmgs_core.avatar.fields import FaceAttributes, FieldConfig, FieldQuery, FreeField
 from fmgs_core.avatar.hash_fields import (
@@ -33,6 +34,8 @@ class MixedField(FreeField):
             self.pose_encoder = PoseEncoder(surface.parents, generator)
         if config.geometry == "hash":
             self._hash_geometry(GeometryField(points, grid, generator))
+        if config.geometry == "unbound":
+            self._unbind(generator)
         if config.appearance == "hash":
             code = GEOMETRY_CODE if config.geometry == "hash" else 0
             self.appearance = AppearanceField(points, grid, code, generator)
@@ -49,6 +52,15 @@ class MixedField(FreeField):
         given = self.normal_offset.detach()
         del self.normal_offset, self.log_scale, self.rotation
         self.register_buffer("normal_offset", given)
+
+    def _unbind(self, generator: torch.Generator) -> None:
+        """Three-dimensional displacements, and rotations uniform over all (a unit quaternion of four normal numbers)."""
+        count = len(self.rotation)
+        self.tangent_offset = torch.nn.Parameter(torch.zeros(count, 2))
+        w, xyz = normalize(torch.randn(count, 4, generator=generator), dim=-1).split((1, 3), -1)
+        half_angle = torch.atan2(xyz.norm(dim=-1, keepdim=True), w.abs())
+        with torch.no_grad():
+            self.rotation.copy_(2 * half_angle * normalize(xyz, dim=-1))
 
     def forward(self, query: FieldQuery | None = None) -> FaceAttributes:
         """Attributes as a pose and a camera ask for them.
@@ -67,6 +79,7 @@ class MixedField(FreeField):
             color=self._color(geometry, code, query),
             logits=self.semantics() if self.config.semantics == "hash" else self.logits,
             skin_weights=self._skin_weights(shape["normal_offset"]),
+            tangent_offset=self.tangent_offset if self.config.geometry == "unbound" else None,
         )
 
     def _shape(self, geometry: GeometryOutput | None) -> dict[str, Tensor]:

@@ -12,14 +12,17 @@ from rich.console import Console
 
 from fmgs_core.cli.display import Display
 from fmgs_core.config import OFFLINE_PRESETS, Pace, SessionConfig
+from fmgs_core.evaluation.ablation import COLUMNS, AblationConfig, ablate, table_markdown, tables_json
+from fmgs_core.evaluation.ablation import Row as AblationRow
+from fmgs_core.evaluation.ablation_picture import ablation_svg
 from fmgs_core.evaluation.evaluate import EvaluationConfig, evaluate
 from fmgs_core.evaluation.tables import MeasuredTable, Row, measure_table
 
 
 @dataclass(frozen=True)
 class Eval:
-    """Stream the train split of an avatar_gt/1 sequence online, then measure novel views and novel poses; or, with --table,
-    fit and measure the people of a published dataset."""
+    """Stream the train split of an avatar_gt/1 sequence online, then measure novel views and novel poses; with --ablation, fit
+    it once for each loss; or, with --table, fit and measure the people of a published dataset."""
 
     sequence: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder with meta.json, canonical.ply, train, test_view and test_pose; not with --table."""
@@ -37,6 +40,16 @@ class Eval:
     """Body states: the sequence's own, or the tracker's."""
     priors: Literal["auto", "true"] = "auto"
     """Maps: MediaPipe's mask and the template, or the sequence's own mask, depth, normals and labels."""
+    maps: Path | None = None
+    """With --priors true: a sequence of the same frames whose train maps are taken instead, for example degraded ones. With
+    --ablation: everything is measured with these too."""
+    ablation: bool = False
+    """Fit with more and more of the losses, without routing and without the surface: each on true poses and recorded maps, in
+    a fixed number of steps."""
+    iterations: int = 500
+    """With --ablation: training steps of each fit."""
+    out: Path | None = None
+    """With --ablation: folder for ablation.md, ablation.json and ablation.svg."""
     budget_s: float = 60.0
     """Wall seconds of streaming and training."""
     height: Literal["known", "unknown"] = "known"
@@ -48,13 +61,15 @@ class Eval:
     config: SessionConfig = field(default_factory=SessionConfig)
 
     def run(self) -> int:
-        return self._measure_sequence() if self.table is None else self._measure_table(self.table)
+        if self.table is not None:
+            return self._measure_table(self.table)
+        return self._ablate() if self.ablation else self._measure_sequence()
 
     def _measure_sequence(self) -> int:
         if self.sequence is None:
             raise ValueError("eval: expected a sequence folder, or --table with --data and --body, got neither")
         pace = Pace.ALL if self.preset in OFFLINE_PRESETS else Pace.LIVE
-        settings = EvaluationConfig(self.poses, self.priors, self.budget_s, self.height, pace)
+        settings = EvaluationConfig(self.poses, self.priors, self.budget_s, self.height, pace, self.maps)
         with Display(Console(stderr=True)) as display:
             evaluation = evaluate(self.sequence, settings, self.config, display)
         for name, value in evaluation.figures.items():
@@ -65,6 +80,17 @@ class Eval:
             for key, pictures in evaluation.comparisons.items():
                 sheet = cv2.cvtColor(np.concatenate(pictures, 0), cv2.COLOR_RGB2BGR)
                 cv2.imwrite(str(self.pictures / f"{key}.png"), sheet)
+        return 0
+
+    def _ablate(self) -> int:
+        if self.sequence is None or self.out is None:
+            raise ValueError("eval --ablation: expected a sequence folder and --out DIR")
+        with Display(Console(stderr=True)) as display:
+            tables = ablate(self.sequence, AblationConfig(self.iterations, self.maps), self.config, display, _print_row)
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / "ablation.json").write_text(tables_json(tables))
+        (self.out / "ablation.md").write_text(table_markdown(tables))
+        (self.out / "ablation.svg").write_text(ablation_svg(tables))
         return 0
 
     def _measure_table(self, name: str) -> int:
@@ -80,6 +106,11 @@ class Eval:
         if self.json is not None:
             self.json.parent.mkdir(parents=True, exist_ok=True)
             self.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _print_row(maps: str, row: AblationRow) -> None:
+    cells = (f"{title} {row.figures[name]:{form}}" for name, (title, form) in COLUMNS.items())
+    print(f"{maps}: {row.name:28}{', '.join(cells)}", flush=True)
 
 
 def table_text(measured: MeasuredTable) -> str:

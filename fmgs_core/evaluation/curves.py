@@ -1,4 +1,4 @@
-"""Curves of a run, drawn as inline SVG that takes its colours from the page around it."""
+"""Curves, drawn as SVG that takes its colours from the page around it, or that follows the reader's light or dark by itself."""
 
 import re
 from dataclasses import dataclass
@@ -9,31 +9,35 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from fmgs_core.evaluation.page_style import THEMES
+
 NUM_COLOURS = 6
 """Line colours --line-0 to --line-5 of the page's style; a seventh line starts over, dashed."""
-_FOREGROUND, _RULE = "#010101", "#020202"
-_LINES = tuple(f"#0302{i:02x}" for i in range(NUM_COLOURS))
-_CSS = {_FOREGROUND: "currentColor", _RULE: "var(--rule)"} | {line: f"var(--line-{i})" for i, line in enumerate(_LINES)}
+FOREGROUND, RULE = "#010101", "#020202"
+LINES = tuple(f"#0302{i:02x}" for i in range(NUM_COLOURS))
+_CSS = {FOREGROUND: "currentColor", RULE: "var(--rule)"} | {line: f"var(--line-{i})" for i, line in enumerate(LINES)}
 """matplotlib knows no CSS variables, so it draws in colours that nobody would choose, and they are replaced afterwards."""
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fmgs",
     "font.size": 9,
-    "text.color": _FOREGROUND,
-    "axes.labelcolor": _FOREGROUND,
-    "axes.edgecolor": _RULE,
+    "text.color": FOREGROUND,
+    "axes.labelcolor": FOREGROUND,
+    "axes.edgecolor": RULE,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": _RULE,
+    "grid.color": RULE,
     "grid.linewidth": 0.5,
-    "xtick.color": _RULE,
-    "ytick.color": _RULE,
-    "xtick.labelcolor": _FOREGROUND,
-    "ytick.labelcolor": _FOREGROUND,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": FOREGROUND,
+    "ytick.labelcolor": FOREGROUND,
     "lines.linewidth": 1.2,
 }
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_ALONE = "svg { background: var(--paper); color: var(--ink); font-family: sans-serif; stroke-linejoin: round; }"
 _LOG_RANGE = 50.0
 """Positive values that span more than this factor are drawn on a logarithmic axis."""
 
@@ -63,7 +67,7 @@ class Curve:
 
 def curve_svg(curve: Curve) -> str:
     """Inline `<svg>` without title or legend (the page sets them), 4.6 x 2.3 inches, scalable, loads nothing."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 2.3), layout="constrained")
         axes = figure.add_subplot(xlabel=curve.x_label, ylabel=curve.y_label)
         axes.tick_params(length=0)
@@ -71,12 +75,8 @@ def curve_svg(curve: Curve) -> str:
             axes.set_yscale("log")
             axes.minorticks_off()
         for i, y in enumerate(curve.ys.values()):
-            axes.plot(curve.x, y, color=_LINES[i % NUM_COLOURS], ls=line_style(i), marker="o" if _lonely(y) else None, ms=3)
-        text = StringIO()
-        figure.savefig(
-            text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
-    return _inline(text.getvalue())
+            axes.plot(curve.x, y, color=LINES[i % NUM_COLOURS], ls=line_style(i), marker="o" if _lonely(y) else None, ms=3)
+    return inline(figure)
 
 
 def line_style(index: int) -> str:
@@ -94,8 +94,15 @@ def _lonely(y: list[float]) -> bool:
     return int(np.isfinite(y).sum()) == 1
 
 
-def _inline(svg: str) -> str:
-    """The bare element: no XML head, no metadata, no style that would leak into the page, the page's type and colours."""
+def inline(figure: Figure) -> str:
+    """The bare element: no XML head, no metadata, no style that would leak into the page, the page's type and colours.
+    The figure is drawn in STYLE, FOREGROUND, RULE and LINES."""
+    text = StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(
+            text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
+    svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r"font-family: [^;\"]*(; )?", "", svg)
     tag, rest = svg.split(">", 1)
@@ -103,3 +110,11 @@ def _inline(svg: str) -> str:
     for drawn, css in _CSS.items():
         svg = svg.replace(drawn, css)
     return svg.strip()
+
+
+def standalone(figure: Figure) -> str:
+    """A whole SVG file: colours for light and for dark surroundings, the reader's own type, nothing loaded."""
+    width, height = figure.get_size_inches()
+    svg = inline(figure).replace("<svg", f'<svg xmlns="{_SVG}" xmlns:xlink="{_XLINK}" width="{width}in" height="{height}in"', 1)
+    head, rest = svg.split(">", 1)
+    return f"{head}><style>{THEMES}{_ALONE}</style>{rest}\n"

@@ -1,6 +1,6 @@
 """How a report looks: system type, one accent per line of a curve, light and dark from the same rules."""
 
-STYLE = """
+THEMES = """
 :root {
   color-scheme: light dark;
   --paper: #fff; --ink: #1b1d21; --soft: #5f6670; --rule: #dfe2e6; --alert: #a8420c;
@@ -12,6 +12,12 @@ STYLE = """
     --line-0: #7db0ea; --line-1: #f0955a; --line-2: #6cc795; --line-3: #bb9bea; --line-4: #dcb94a; --line-5: #ee86b0;
   }
 }
+"""
+"""Colours for light and for dark surroundings."""
+
+STYLE = (
+    THEMES
+    + """
 * { box-sizing: border-box; margin: 0; }
 body {
   background: var(--paper); color: var(--ink); overflow-wrap: anywhere;
@@ -73,3 +79,4 @@ details table { font-size: .85rem; }
   .pictures { grid-template-columns: repeat(var(--phone-columns), minmax(0, 1fr)); }
 }
 """
+)

@@ -19,14 +19,16 @@ Picture = UInt8[np.ndarray, "h w 3"]
 @torch.no_grad()
 def draw(avatar: Avatar, state: BodyState, camera: Camera, channels: frozenset[Channel], backend: str = "cpu") -> Rendering:
     """The avatar in a body state, as one camera sees it."""
-    return rasterize(avatar.drawn(state, camera), camera, channels, backend=backend, cull_backfaces=True)
+    culled = not avatar.fields.two_sided
+    return rasterize(avatar.drawn(state, camera), camera, channels, backend=backend, cull_backfaces=culled)
 
 
 @torch.no_grad()
 def confidence_map(avatar: Avatar, state: BodyState, camera: Camera) -> Float[np.ndarray, "h w"]:
     """How far what is drawn was observed, in [0, 1]; 0 where nothing is. What was filled in counts as unseen."""
     believed = confidence(avatar.observed)[:, None].expand(-1, 3)
-    rendering = rasterize(replace(avatar.drawn(state), colors=believed), camera, cull_backfaces=True)
+    culled = not avatar.fields.two_sided
+    rendering = rasterize(replace(avatar.drawn(state), colors=believed), camera, cull_backfaces=culled)
     assert rendering.rgb is not None
     return rendering.rgb[..., 0].clamp(0, 1).numpy()
 

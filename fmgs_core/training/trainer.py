@@ -39,7 +39,7 @@ from fmgs_core.training.targets import make_backdrop
 from fmgs_core.training.weights import LearningRates, LossWeights
 from fmgs_core.types import BodyState, Camera, Channel, Frame, PriorMaps, Rendering, Splats
 
-GEOMETRY_PARAMETERS = ("normal_offset", "rotation", "log_scale")
+GEOMETRY_PARAMETERS = ("normal_offset", "tangent_offset", "rotation", "log_scale")
 GEOMETRY_FIELDS = ("geometry", "skinning")
 POSE_PARAMETERS = ("pose", "transl")
 EARLY_SKINNING_ITERATIONS = 1000  # 3DGS-Avatar
@@ -234,7 +234,13 @@ class Trainer:
         wanted = {Channel.RGB}
         if auxiliary:
             wanted |= auxiliary_channels(keyframe, self.config.weights)
-        return rasterize(splats, keyframe.camera, frozenset(wanted), backend=self.config.backend, cull_backfaces=True)
+        return rasterize(
+            splats,
+            keyframe.camera,
+            frozenset(wanted),
+            backend=self.config.backend,
+            cull_backfaces=not self.avatar.fields.two_sided,
+        )
 
     def _picture_losses(self, rendering: Rendering, keyframe: Keyframe) -> dict[str, Tensor]:
         assert rendering.rgb is not None

@@ -47,6 +47,7 @@ class LearningRates:
     """Adam's step sizes at full evidence, in each parameter's own unit."""
 
     normal_offset: float = 1e-3
+    tangent_offset: float = 1e-3
     rotation: float = 5e-3
     log_scale: float = 1e-2
     opacity_logit: float = 3e-2

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def load(name: str) -> ModuleType:
