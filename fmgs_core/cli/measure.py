@@ -15,6 +15,7 @@ from fmgs_core.config import OFFLINE_PRESETS, Pace, SessionConfig
 from fmgs_core.evaluation.ablation import COLUMNS, AblationConfig, ablate, table_markdown, tables_json
 from fmgs_core.evaluation.ablation import Row as AblationRow
 from fmgs_core.evaluation.ablation_picture import ablation_svg
+from fmgs_core.evaluation.disturbances import DisturbanceConfig
 from fmgs_core.evaluation.evaluate import EvaluationConfig, evaluate
 from fmgs_core.evaluation.tables import MeasuredTable, Row, measure_table
 
@@ -54,6 +55,9 @@ class Eval:
     """Wall seconds of streaming and training."""
     height: Literal["known", "unknown"] = "known"
     """Whether the tracker is told the true body height."""
+    disturb: Literal["none", "exposure", "blur", "occlusion", "masked-occlusion", "half-turn", "masks"] = "none"
+    """What is done to the train stream on purpose; see docs/robustness.md."""
+    disturb_seed: int = 0
     json: Path | None = None
     """File for the figures, JSON."""
     pictures: Path | None = None
@@ -69,7 +73,8 @@ class Eval:
         if self.sequence is None:
             raise ValueError("eval: expected a sequence folder, or --table with --data and --body, got neither")
         pace = Pace.ALL if self.preset in OFFLINE_PRESETS else Pace.LIVE
-        settings = EvaluationConfig(self.poses, self.priors, self.budget_s, self.height, pace, self.maps)
+        disturbance = DisturbanceConfig(self.disturb, self.disturb_seed)
+        settings = EvaluationConfig(self.poses, self.priors, self.budget_s, self.height, pace, self.maps, disturbance)
         with Display(Console(stderr=True)) as display:
             evaluation = evaluate(self.sequence, settings, self.config, display)
         for name, value in evaluation.figures.items():

@@ -1,7 +1,7 @@
 """`fmgs eval`: one online fit of a ground-truth sequence within a wall budget, then its figures on the test splits."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from fmgs_core.body.skinning import posed_joints
 from fmgs_core.body.template import BodyModel
 from fmgs_core.config import Pace, SessionConfig
 from fmgs_core.evaluation import metrics
+from fmgs_core.evaluation.disturbances import DisturbanceConfig, Disturbed, DisturbedPrior
 from fmgs_core.priors import Prior
 from fmgs_core.priors.mediapipe import MediaPipePrior
 from fmgs_core.priors.recorded import RecordedPrior
@@ -25,7 +26,7 @@ from fmgs_core.session.events import Event
 from fmgs_core.session.observer import PoseSource
 from fmgs_core.session.warmup import warm_up
 from fmgs_core.stream.datasets import DatasetSplit
-from fmgs_core.stream.sequence import Sequence, SequenceSource, SequenceSplit
+from fmgs_core.stream.sequence import Sequence, SequenceSplit
 from fmgs_core.tracking.tracker import BodyTracker, TrackedBody, TrackingStatus
 from fmgs_core.types import BodyState, Channel, Frame, PriorMaps, Rendering
 
@@ -48,6 +49,8 @@ class EvaluationConfig:
     """LIVE: online, within the budget. ALL: every frame, and the session's numbers of steps in place of the budget."""
     maps: Path | None = None
     """A sequence of the same frames whose train maps are taken in place of the sequence's own (scripts/degrade_maps.py)."""
+    disturbance: DisturbanceConfig = field(default_factory=DisturbanceConfig)
+    """What is done to the stream before the fit sees it."""
 
     def __post_init__(self):
         for name, allowed in (("poses", ("true", "tracked")), ("priors", ("auto", "true")), ("height", ("known", "unknown"))):
@@ -98,8 +101,9 @@ def evaluate(
         trainer=replace(session_config.trainer, refine_pose=session_config.trainer.refine_pose and config.poses == "tracked"),
     )
     warm_up(body, session_config, on_event)
-    prior = _prior(root, config, session_config)
-    with SequenceSource(root, "train", session_config.source) as source:
+    disturbed = Disturbed(train, body, config.disturbance)
+    prior = DisturbedPrior(_prior(root, config, session_config), disturbed)
+    with disturbed.source(session_config.source, f"{sequence.name}/train", sequence.fps) as source:
         session = Session(source, prior, _pose_source(config, session_config, train, body), body, session_config, on_event)
         try:
             result = session.run(config.pace)

@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from fmgs_core.types import Camera, Frame
+from fmgs_core.types import Camera, Frame, Image
 
 _DRIFT_STEP = 3
 _DRIFT_MIN_PX = 1000
+_GAIN_RANGE = 16, 248  # stored values between which a picture is neither noise nor clipped
+_LEAST_LOG_GAIN = 0.01  # an exposure that differs by less counts as the same: 8 bits do not tell, and clouds are slow
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class BackgroundConfig:
     """Mean absolute difference in [0, 1] to the background so far above which the camera, or the light, has moved."""
     clearance: float = 0.006
     """Distance kept from the person's mask, as a share of the picture's longer side."""
+    exposure: bool = True
+    """Whether a picture that is brighter or darker than the background so far, by one factor per channel, is one of another
+    exposure. Off, it is taken for another room."""
     update_every: int = 2
     """After the first 24 frames only every so many are used: a background that stands still is soon known."""
 
@@ -51,6 +56,8 @@ class BackgroundPlate:
         """Grows when the background starts over: pictures of one room must not be put before another."""
         self.version = 0
         """Grows when the background has become noticeably better, so that crops of it can be kept until then."""
+        self.gain = np.ones(3, np.float32)
+        """Of the last frame's exposure per channel, against that of the frame the background started with."""
 
     def observe(self, frame: Frame, mask: Float[np.ndarray, "h w"]) -> None:
         """Takes in one frame with the person's mask."""
@@ -59,15 +66,22 @@ class BackgroundPlate:
         if self._camera is None or not _same_view(self._camera, frame.camera):
             self._restart(frame.camera)
         self._frames += 1
-        if self._frames > 24 and self._frames % self._config.update_every:
+        skips = self._frames > 24 and self._frames % self._config.update_every
+        if skips and not self._config.exposure:
             return
         clear = self._clear_of_person(mask)
-        picture = frame.rgb.astype(np.float32)
-        if self._drift(picture, clear) > self._config.max_drift:
+        gain = self._exposure(frame.rgb, clear) if self._config.exposure else self.gain
+        # What is clipped in a picture that is brighter than the background says only that it is bright.
+        clear &= ~((frame.rgb >= _GAIN_RANGE[1]) & (gain > 1)).any(-1)
+        moved = self._drift(frame.rgb, gain, clear) > self._config.max_drift
+        self.gain = self.gain if moved else gain
+        if skips:
+            return
+        if moved:
             self._restart(frame.camera)
         self._count += clear
         step = np.where(clear, 1 / np.maximum(self._count, 1), 0).astype(np.float32)
-        self._mean += step[..., None] * (picture - self._mean)
+        self._mean += step[..., None] * (frame.rgb / self.gain - self._mean)
         if self._frames >= self._next_version:
             self.version += 1
             doubled, least = 1 << self._frames.bit_length(), self._config.min_views
@@ -96,13 +110,25 @@ class BackgroundPlate:
         reach = 2 * round(self._config.clearance * max(mask.shape)) + 1
         return cv2.dilate(mask, np.ones((reach, reach), np.uint8)) < 0.05
 
-    def _drift(self, picture: Float[np.ndarray, "h w 3"], clear: Bool[np.ndarray, "h w"]) -> float:
+    def _exposure(self, rgb: Image, clear: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "3"]:
+        """Median over the room of the picture's ratio to the background; as it was while too little is known."""
+        grid = np.s_[:: 2 * _DRIFT_STEP, :: 2 * _DRIFT_STEP]
+        known = clear[grid] & (self._count[grid] >= self._config.min_views)
+        picture, room = rgb[grid][known].astype(np.float32), self._mean[grid][known]
+        low, high = _GAIN_RANGE
+        told = (np.minimum(picture, room) > low).all(-1) & (np.maximum(picture, room) < high).all(-1)
+        if told.sum() * (2 * _DRIFT_STEP) ** 2 <= _DRIFT_MIN_PX:
+            return self.gain
+        gain = np.median(picture[told] / room[told], 0)
+        return np.where(np.abs(np.log(gain)) < _LEAST_LOG_GAIN, 1.0, gain).astype(np.float32)
+
+    def _drift(self, rgb: Image, gain: Float[np.ndarray, "3"], clear: Bool[np.ndarray, "h w"]) -> float:
         """Of a grid of every third pixel, as many tell as well as all; 0 where little is known yet."""
         grid = np.s_[::_DRIFT_STEP, ::_DRIFT_STEP]
         known = clear[grid] & (self._count[grid] >= self._config.min_views)
         if known.sum() * _DRIFT_STEP**2 <= _DRIFT_MIN_PX:
             return 0.0
-        return float(np.abs(picture[grid][known] - self._mean[grid][known]).mean() / 255)
+        return float(np.abs(rgb[grid][known] / gain - self._mean[grid][known]).mean() / 255)
 
 
 def _same_view(a: Camera, b: Camera) -> bool:

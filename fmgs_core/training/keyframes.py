@@ -61,6 +61,8 @@ class Keyframe:
     descriptor: Float[np.ndarray, "22 3"]
     pose: Float[Tensor, "J 3"]
     transl: Float[Tensor, "3"]
+    gain: Float[Tensor, "3"] | None = None
+    """Of the picture's exposure per channel, against that of the frame the background started with; None: the same."""
     room: int = 0
     """Which background of the plate stands behind the person."""
     visits: int = 0

@@ -46,9 +46,19 @@ class Backdrop:
 
 
 def make_backdrop(
-    version: int, colors: UInt8[np.ndarray, "h w 3"], known: Bool[np.ndarray, "h w"], mask: Float[Tensor, "h w"]
+    version: int,
+    colors: UInt8[np.ndarray, "h w 3"],
+    known: Bool[np.ndarray, "h w"],
+    mask: Float[Tensor, "h w"],
+    gain: Float[Tensor, "3"] | None = None,
 ) -> Backdrop:
-    """A backdrop on the mask's device."""
+    """A backdrop on the mask's device.
+
+    Args:
+        gain: of the keyframe's exposure against the background's, if it differs.
+    """
+    if gain is not None:
+        colors = np.rint(colors * gain.cpu().numpy()).clip(0, 255).astype(np.uint8)
     person = mask.cpu().numpy()
     reach = 2 * max(1, round(EDGE_REACH * max(person.shape))) + 1
     kernel = np.ones((reach, reach), np.uint8)

@@ -21,6 +21,7 @@ from fmgs_core.training.ambience import UnseenDirections
 from fmgs_core.training.attribute_leaves import attribute_leaves, carry_on, moved_without_pose
 from fmgs_core.training.auxiliary import auxiliary_channels, has_maps, map_losses, rendering_losses, splat_losses
 from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
+from fmgs_core.training.exposure import exposed, exposure_gain, mean_gain
 from fmgs_core.training.growth import inherit_moments
 from fmgs_core.training.keyframes import (
     Keyframe,
@@ -107,6 +108,9 @@ class Trainer:
         self.iterations = self.frames_seen = 0
         self._skipped_steps = torch.zeros((), device=avatar.device)
         self.newest: Keyframe | None = None
+        self._mean_gain: Tensor | None = None
+        self._neighbors = torch.from_numpy(face_neighbors(avatar.faces.cpu().numpy())).to(avatar.device)
+        self._edges = SurfaceEdges.of(avatar.binding, self._neighbors)
         self._know_neighbors()
         self._rng = np.random.default_rng(config.seed)
         self._torch_rng = torch.Generator(avatar.device).manual_seed(config.seed)
@@ -144,11 +148,13 @@ class Trainer:
             frame, maps, state, joints, self.config.memory.crop_max_px, self.avatar.device, self.avatar.field.num_classes
         )
         keyframe.room = self.background.room
+        keyframe.gain = exposure_gain(self.background.gain, self.avatar.device)
         self._unseen.saw(frame.camera, torch.from_numpy(joints[0]))
         if self.config.memory.held_out and self.frames_seen % self.config.memory.held_out_every == 0:
             self.held_out.add(keyframe)
             return keyframe
         self.memory.add(keyframe)
+        self._mean_gain = mean_gain(self.memory)
         self.schedule.saw_keyframe(1 / len(self.memory))
         self.newest = keyframe
         return keyframe
@@ -247,7 +253,8 @@ class Trainer:
         self._refresh_backdrop(keyframe)
         # No splat can hide by taking the background's colour when that changes with every step.
         color = torch.rand(3, generator=self._torch_rng, device=self.avatar.device)
-        picture = picture_losses(rendering.rgb, rendering.alpha, keyframe.rgb, keyframe.mask, keyframe.backdrop, color)
+        rgb = exposed(rendering.rgb, keyframe.gain, self._mean_gain)
+        picture = picture_losses(rgb, rendering.alpha, keyframe.rgb, keyframe.mask, keyframe.backdrop, color)
         weights = self.config.weights
         return {"color": weights.color * picture.color, "mask": weights.mask * picture.mask}
 
@@ -268,7 +275,7 @@ class Trainer:
             return
         height, width = keyframe.mask.shape
         cut = self.background.crop(*keyframe.box, (width, height))
-        keyframe.backdrop = None if cut is None else make_backdrop(version, *cut, keyframe.mask)
+        keyframe.backdrop = None if cut is None else make_backdrop(version, *cut, keyframe.mask, keyframe.gain)
 
     def _regularizers(self, field: FaceAttributes) -> dict[str, Tensor]:
         weights = self.config.weights
@@ -334,7 +341,8 @@ class Trainer:
             )
             self._refresh_backdrop(keyframe)
             assert rendering.rgb is not None
-            pictures = rendering.rgb, rendering.alpha, keyframe.rgb, keyframe.mask
+            rgb = exposed(rendering.rgb, keyframe.gain, self._mean_gain)
+            pictures = rgb, rendering.alpha, keyframe.rgb, keyframe.mask
             rendered, observed = composited(*pictures, keyframe.backdrop, torch.zeros(3, device=self.avatar.device))
             error = (rendered - observed).square().mean()
             values.append(float(-10 * torch.log10(error.clamp_min(1e-10))))

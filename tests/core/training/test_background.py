@@ -75,7 +75,7 @@ def test_noise_averages_out():
 def test_it_starts_over_when_the_picture_jumps(what: str):
     """The camera's pose is not known here, so only the picture tells."""
     other = np.roll(room(), 7, 1) if what == "moved camera" else (room() + 30).astype(np.uint8)
-    plate = plate_after(30, room())
+    plate = plate_after(30, room(), BackgroundConfig(update_every=1, exposure=what != "brighter light"))
     before = plate.room
     for i in range(30, 90):
         plate.observe(*frame(i, other))
@@ -83,6 +83,37 @@ def test_it_starts_over_when_the_picture_jumps(what: str):
     colors, known = seen(plate)
     assert known.all()
     np.testing.assert_array_equal(colors, other)
+
+
+@pytest.mark.parametrize("update_every", [1, 2])
+def test_another_exposure_is_the_same_room_and_its_gain_is_found(update_every: int):
+    """Gain and white balance that drift, clipped where too bright: the room stays exact to rounding."""
+    plate = plate_after(30, room(), BackgroundConfig(update_every=update_every))
+    before = plate.room
+    for i in range(30, 60):
+        gain = 1 + (i - 29) / 30 * np.array([0.6, 0.5, -0.4])
+        person, mask = frame(i, np.rint(room() * gain).clip(0, 255).astype(np.uint8))
+        plate.observe(person, mask)
+        np.testing.assert_allclose(plate.gain, gain, rtol=0.01)  # half a step of 8 bits in 100, and the dead zone
+    assert plate.room == before
+    np.testing.assert_allclose(seen(plate)[0].astype(float), room(), atol=1)
+
+
+def test_noise_alone_is_no_exposure():
+    plate, rng = plate_after(30, room()), np.random.default_rng(0)
+    for i in range(30, 40):
+        plate.observe(*frame(i, np.clip(room() + rng.normal(0, 2, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8)))
+        np.testing.assert_array_equal(plate.gain, 1)
+
+
+def test_a_camera_that_moves_keeps_its_exposure():
+    plate = plate_after(30, room())
+    for i in range(30, 33):
+        plate.observe(*frame(i, np.rint(room() * 0.8).astype(np.uint8)))
+    exposure = plate.gain
+    plate.observe(*frame(33, np.roll(room(), 7, 1)))
+    assert plate.room == 2
+    np.testing.assert_array_equal(plate.gain, exposure)
 
 
 def test_a_slow_change_within_the_drift_is_no_jump():
