@@ -11,15 +11,17 @@ from fmgs_core.session.events import Event, Finished, Preparing, SourceOpened
 from fmgs_core.stream.sequence import Sequence
 from fmgs_core.training.weights import LossWeights
 
+_PAPER = PRESETS["paper"].trainer.weights
 STEPS_PER_FRAME = 2
 """While the frames come in; the rest of the iterations follows the last frame."""
 ADDED = (
-    ("+ L_d", ("depth",)),
+    ("+ L_d", ("depth_order",)),
     ("+ L_sn", ("self_normal",)),
     ("+ L_n", ("normal", "normal_variation")),
     ("+ L_s", ("label", "label_spread")),
 )
-"""In the order of the paper's table; each row keeps the losses of those above it."""
+"""In the order of the paper's table; each row keeps the losses of those above it. L_d is that over wrongly ordered pairs; the
+paper's form has a row of its own that the others do not keep."""
 COLUMNS = {
     "psnr_view": ("PSNR view [dB]", ".2f"),
     "ssim_view": ("SSIM view", ".4f"),
@@ -66,11 +68,12 @@ def variants(config: SessionConfig) -> dict[str, SessionConfig]:
     """The rows in order, by name. All but the last are without the light and without the consistency that is taken on the
     surface, so that each loss is seen alone; a loss that `config` leaves out has the weight of the preset `paper`."""
     full = _completed(config.trainer.weights)
-    names = [name for _, group in ADDED for name in group]
-    rows, weights = {}, replace(full, surface=0.0, **dict.fromkeys(names, 0.0))
+    names = ["depth", "surface", *(name for _, group in ADDED for name in group)]
+    rows, weights = {}, replace(full, **dict.fromkeys(names, 0.0))
     bare = replace(config, trainer=replace(config.trainer, rates=replace(config.trainer.rates, light=0.0)))
     rows["colour + mask"] = _weighed(bare, weights)
     rows["colour + mask, free in 3-D"] = _unbound(rows["colour + mask"])
+    rows["+ L_d as printed"] = _weighed(bare, replace(weights, depth=_PAPER.depth))
     for name, group in ADDED:
         weights = replace(weights, **{loss: getattr(full, loss) for loss in group})
         rows[name] = everything = _weighed(bare, weights)
@@ -81,7 +84,7 @@ def variants(config: SessionConfig) -> dict[str, SessionConfig]:
 
 
 def _completed(weights: LossWeights) -> LossWeights:
-    paper = PRESETS["paper"].trainer.weights
+    paper = replace(_PAPER, depth_order=_PAPER.depth)
     return replace(weights, **{n: getattr(weights, n) or getattr(paper, n) for _, group in ADDED for n in group})
 
 

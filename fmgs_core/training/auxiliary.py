@@ -22,7 +22,7 @@ def has_maps(keyframe: Keyframe) -> bool:
 def auxiliary_channels(keyframe: Keyframe, weights: LossWeights) -> set[Channel]:
     """What has to be drawn beside the colours."""
     needed = {
-        Channel.DEPTH: weights.self_normal or (weights.depth and keyframe.depth is not None),
+        Channel.DEPTH: weights.self_normal or ((weights.depth or weights.depth_order) and keyframe.depth is not None),
         Channel.NORMAL: weights.self_normal or weights.normal_variation or (weights.normal and keyframe.normal is not None),
         Channel.LOGITS: weights.label and keyframe.labels is not None,
     }
@@ -37,9 +37,16 @@ def map_losses(
     if weights.normal and keyframe.normal is not None:
         normal, seen = _at(rendering.normal, keyframe.normal, rendering.alpha)
         terms["normal"] = weights.normal * _mean(L.normal_prior_loss(normal, keyframe.normal.values.float()), seen)
-    if weights.depth and keyframe.depth is not None:
+    if (weights.depth or weights.depth_order) and keyframe.depth is not None:
         depth, seen = _at(rendering.depth, keyframe.depth, rendering.alpha)
-        terms["depth"] = weights.depth * _ordinal(depth, seen, keyframe.depth.values, generator)
+        pairs, margin = _pairs(keyframe.depth.values, generator)
+        # Unseen pixels have no depth, and NaN times zero would be NaN.
+        judged = torch.where(seen > 0, depth, 0.0), keyframe.depth.values, pairs, margin
+        both = seen[pairs].prod(-1)
+        if weights.depth:
+            terms["depth"] = weights.depth * _mean(L.ordinal_depth_loss(*judged), both)
+        if weights.depth_order:
+            terms["depth_order"] = weights.depth_order * _mean(L.depth_order_loss(*judged), both)
     if weights.label and keyframe.labels is not None:
         logits, seen = _at(rendering.logits, keyframe.labels, rendering.alpha)
         terms["label"] = weights.label * _mean(L.label_loss(logits, keyframe.labels.values.long()), seen)
@@ -95,18 +102,14 @@ def _overlaps(splats: Splats, neighbors: Int[Tensor, "K 3"]) -> Float[Tensor, " 
     return L.covariance_overlap(axes, scales, other_axes, other_scales)
 
 
-def _ordinal(
-    depth: Float[Tensor, " n"], seen: Float[Tensor, " n"], prior: Float[Tensor, " n"], generator: torch.Generator
-) -> Float[Tensor, ""]:
-    """Half of the pairs anywhere, half between pixels close in scan order, where tanh has not saturated."""
-    n, device = len(depth), depth.device
+def _pairs(prior: Float[Tensor, " n"], generator: torch.Generator) -> tuple[Int[Tensor, "m 2"], Float[Tensor, ""]]:
+    """Half of the pairs anywhere, half between pixels close in scan order, where tanh has not saturated; and the difference
+    of the prior's depths below which a pair has no order."""
+    n, device = len(prior), prior.device
     a, anywhere = torch.randint(n, (2, ORDINAL_PAIRS), generator=generator, device=device)
     near = (a + torch.randint(1, 24, (ORDINAL_PAIRS,), generator=generator, device=device)).clamp(max=n - 1)
     b = torch.where(torch.arange(ORDINAL_PAIRS, device=device) % 2 == 0, near, anywhere)
-    margin = 0.01 * (prior.max() - prior.min())
-    # Unseen pixels have no depth, and NaN times zero would be NaN.
-    known = torch.where(seen > 0, depth, 0.0)
-    return _mean(L.ordinal_depth_loss(known, prior, torch.stack([a, b], -1), margin), seen[a] * seen[b])
+    return torch.stack([a, b], -1), 0.01 * (prior.max() - prior.min())
 
 
 def _at(

@@ -36,6 +36,17 @@ def ordinal_depth_loss(
     return (difference - step.sign()).abs() * (step.abs() > margin)
 
 
+def depth_order_loss(
+    depth: Float[Tensor, " n"], prior: Float[Tensor, " n"], pairs: Int[Tensor, "m 2"], margin: float | Float[Tensor, ""]
+) -> Float[Tensor, " m"]:
+    """L_d of the pairs in the wrong order only: tanh(10 |D(x1) - D(x2)|) where the prior says the opposite, else 0.
+
+    ordinal_depth_loss has a slope of up to 10 per metre for pairs in the right order too, and so pushes a flat surface apart
+    until its depths differ by 0.2 m. An order asks for no more than being kept.
+    """
+    return (ordinal_depth_loss(depth, prior, pairs, margin) - 1).clamp_min(0)
+
+
 def normal_prior_loss(normal: Float[Tensor, "n 3"], prior: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
     """1 - N.N_prior over pixels where both are unit vectors."""
     return 1 - (normal * prior).sum(-1)

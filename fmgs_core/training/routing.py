@@ -45,6 +45,7 @@ ROUTING: dict[str, Route] = {
     "color": _route(_A.POSITION, _A.ROTATION, *_SHAPE, _A.COLOR, pose=True),
     "mask": _route(_A.POSITION, _A.ROTATION, *_SHAPE, pose=True),
     "depth": _route(_A.POSITION, *_SHAPE, pose=True),
+    "depth_order": _route(_A.POSITION, *_SHAPE, pose=True),
     "normal": _route(_A.ROTATION, *_SHAPE, pose=False),
     "self_normal": _route(_A.ROTATION, *_SHAPE, pose=False),
     "normal_variation": _route(_A.ROTATION, *_SHAPE, pose=False),

@@ -44,8 +44,10 @@ def tables() -> tuple[AblationTable, ...]:
 
 def test_each_row_adds_its_losses_to_the_one_above():
     before = weights_of("colour + mask")
-    assert all(before[name] == 0 for name in LOSSES) and before["surface"] == 0
+    assert all(before[name] == 0 for name in (*LOSSES, "depth", "surface"))
     assert before["color"] > 0 and before["mask"] > 0
+    printed = weights_of("+ L_d as printed")
+    assert {name for name in printed if printed[name] != before[name]} == {"depth"}
     for row, group in ADDED:
         after = weights_of(row)
         assert {name for name in after if after[name] != before[name]} == set(group), row
@@ -56,8 +58,9 @@ def test_each_row_adds_its_losses_to_the_one_above():
 def test_a_loss_that_is_off_is_measured_at_the_papers_weight():
     everything = weights_of(ADDED[-1][0])
     for name in LOSSES:
-        ours, papers = (getattr(c.trainer.weights, name) for c in (CONFIG, PRESETS["paper"]))
-        assert everything[name] == (ours or papers) > 0, name
+        ours, papers = (vars(c.trainer.weights) for c in (CONFIG, PRESETS["paper"]))
+        # The paper's depth loss is over all pairs.
+        assert everything[name] == (ours[name] or papers["depth" if name == "depth_order" else name]) > 0, name
 
 
 def test_only_the_row_as_configured_has_light():

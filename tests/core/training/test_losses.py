@@ -70,6 +70,28 @@ def test_ordinal_loss_depends_on_the_priors_order_only():
         torch.testing.assert_close(L.ordinal_depth_loss(depth, other, every, 0.0), loss)
 
 
+def test_depth_order_loss_in_numbers():
+    """Nothing while the order is kept, however close; tanh(10 |D1 - D2|) where it is not, and a slope of 10 at the border."""
+    depth, prior = torch.tensor([3.0, 2.0, 2.0, 2.05]), torch.tensor([9.0, 4.0, 7.0, 6.0])
+    every = pairs((0, 1), (1, 0), (1, 2), (2, 3), (3, 2), (1, 3))
+    wrong = math.tanh(0.5)
+    expected = torch.tensor([0.0, 0.0, 0.0, wrong, wrong, 0.0])
+    torch.testing.assert_close(L.depth_order_loss(depth, prior, every, 0.5), expected, atol=1e-6, rtol=0)
+    assert (L.depth_order_loss(depth, prior, every, 10.0) == 0).all()
+    # 1 mm in the wrong order: an error of 1 mm in the slope of tanh is 3e-4.
+    pair = torch.tensor([2.001, 2.0], requires_grad=True)
+    L.depth_order_loss(pair, torch.tensor([1.0, 2.0]), pairs((0, 1)), 0.0).sum().backward()
+    torch.testing.assert_close(pair.grad, torch.tensor([10.0, -10.0]), atol=5e-3, rtol=0)
+
+
+def test_depth_order_loss_leaves_a_right_order_alone():
+    """Exactly: that is what it is for. The paper's form pushes the same pairs apart."""
+    depth, every = (2.0 + 0.01 * torch.arange(8.0)).requires_grad_(), pairs((0, 1), (3, 6), (5, 2), (7, 0))
+    for loss, pushes in ((L.depth_order_loss, False), (L.ordinal_depth_loss, True)):
+        (gradient,) = torch.autograd.grad(loss(depth, torch.arange(8.0), every, 0.5).sum(), depth)
+        assert bool((gradient != 0).any()) is pushes
+
+
 def test_normal_loss_is_one_minus_the_cosine():
     angle = torch.linspace(0, math.pi, 7)
     normal = torch.stack([torch.sin(angle), torch.zeros(7), torch.cos(angle)], -1)
@@ -209,6 +231,10 @@ CASES = {
     "depth": (
         lambda x: L.ordinal_depth_loss(x, torch.arange(8.0), pairs((0, 1), (3, 6), (5, 2), (7, 0)), 0.5).sum(),
         0.3 * torch.rand(8, generator=SEEDED),
+    ),
+    "depth order": (
+        lambda x: L.depth_order_loss(x, -torch.arange(8.0), pairs((0, 1), (3, 6), (5, 2), (7, 0)), 0.5).sum(),
+        0.01 * torch.arange(8.0),
     ),
     "normal": (lambda x: L.normal_prior_loss(x, torch.eye(3)[[0, 1, 2, 0]]).sum(), torch.rand(4, 3, generator=SEEDED)),
     "normals from depth": (

@@ -24,6 +24,7 @@ PASSES = {
     "color": "position rotation scale opacity color pose",
     "mask": "position rotation scale opacity pose",
     "depth": "position scale opacity pose",
+    "depth_order": "position scale opacity pose",
     "normal": "rotation scale opacity",
     "self_normal": "rotation scale opacity",
     "normal_variation": "rotation scale opacity",
@@ -37,6 +38,7 @@ REACHES = {
     "color": "position rotation scale opacity color",
     "mask": "position rotation scale opacity",
     "depth": "position rotation scale opacity",
+    "depth_order": "position rotation scale opacity",
     "normal": "position rotation scale opacity",
     "self_normal": "position rotation scale opacity",
     "normal_variation": "position rotation scale opacity",
@@ -66,6 +68,9 @@ def loss_of(name: str, splats: Splats, rendering: Rendering, rest: Splats) -> to
         case "depth":
             depth, pairs = rendering.depth[both], torch.randint(int(both.sum()), (2000, 2), generator=fixed())
             return L.ordinal_depth_loss(depth, truth.depth[both], pairs, 0.0).mean()
+        case "depth_order":
+            depth, pairs = rendering.depth[both], torch.randint(int(both.sum()), (2000, 2), generator=fixed())
+            return L.depth_order_loss(depth, truth.depth[both], pairs, 0.0).mean()
         case "normal":
             return L.normal_prior_loss(rendering.normal[both], truth.normal[both]).mean()
         case "self_normal":

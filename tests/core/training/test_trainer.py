@@ -158,7 +158,10 @@ def test_where_half_of_the_frames_have_maps_other_steps_go_everywhere():
     assert sum(visits[0::2]) > 30 + 15 and sum(visits[1::2]) > 15  # 30 auxiliary ones, and half of 60
 
 
-GEOMETRIC = ("depth", "normal", "self_normal", "normal_variation", "label", "label_spread", "isometry", "covariance_isometry")
+GEOMETRIC = (
+    *("depth", "depth_order", "normal", "self_normal", "normal_variation"),
+    *("label", "label_spread", "isometry", "covariance_isometry"),
+)
 
 
 REGULARIZERS = ("offset_smoothness", "surface", "scale_decay", "rotation_decay", "light_decay", "light_unseen")
@@ -179,7 +182,7 @@ def test_an_auxiliary_loss_alone_moves_what_it_is_routed_to(name: str):
     assert all(torch.isfinite(r.losses[name]) and r.losses[name] > 0 for r in reports)
     moved = {k for k, v in parameters(trainer).items() if not torch.equal(before[k], v)}
     assert moved == {FIELD_BEHIND[attribute] for attribute in ROUTING[name].attributes}
-    drawn = {"depth": {Channel.DEPTH}, "normal": {Channel.NORMAL}, "self_normal": {Channel.DEPTH, Channel.NORMAL},
+    drawn = {"depth": {Channel.DEPTH}, "depth_order": {Channel.DEPTH}, "normal": {Channel.NORMAL}, "self_normal": {Channel.DEPTH, Channel.NORMAL},
              "normal_variation": {Channel.NORMAL}, "label": {Channel.LOGITS}}  # fmt: skip
     assert auxiliary_channels(trainer.memory[0], config.weights) == drawn.get(name, set())
 
