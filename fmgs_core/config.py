@@ -85,6 +85,7 @@ def _paper() -> SessionConfig:
             color=1.0,
             mask=0.1,
             depth=0.05,
+            depth_order=0.0,
             normal=0.05,
             self_normal=0.05,
             normal_variation=0.05,

@@ -110,7 +110,9 @@ def test_parts_learn_only_after_enough_evidence(keyframes: int, geometry: bool, 
     steps(trainer, 8)
     after = parameters(trainer)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"opacity_logit", "color_logit", "logits", *(GEOMETRY_PARAMETERS if geometry else ())}
+    geometric = before.keys() & GEOMETRY_PARAMETERS
+    assert geometric == {"normal_offset", "rotation", "log_scale"}
+    assert moved == {"opacity_logit", "color_logit", "logits"} | (geometric if geometry else set())
     assert any(k.optimizer is not None for k in trainer.memory) == pose
 
 
@@ -130,7 +132,7 @@ def test_absent_maps_add_no_losses_and_present_ones_theirs():
     always = {"color", "mask", "offset_smoothness", "surface", "scale_decay", "rotation_decay", "light_unseen", "light_decay"}
     for i, (without, with_maps) in enumerate(zip(steps(bare, 5), steps(full, 5), strict=True)):
         assert without.losses.keys() == always
-        auxiliary = {"depth", "normal", "label"} if i % CONFIG.auxiliary_every == 0 else set()
+        auxiliary = {"depth", "depth_order", "normal", "label"} if i % CONFIG.auxiliary_every == 0 else set()
         assert with_maps.losses.keys() == always | auxiliary
 
 
@@ -182,14 +184,15 @@ def test_an_auxiliary_loss_alone_moves_what_it_is_routed_to(name: str):
     assert all(torch.isfinite(r.losses[name]) and r.losses[name] > 0 for r in reports)
     moved = {k for k, v in parameters(trainer).items() if not torch.equal(before[k], v)}
     assert moved == {FIELD_BEHIND[attribute] for attribute in ROUTING[name].attributes}
-    drawn = {"depth": {Channel.DEPTH}, "depth_order": {Channel.DEPTH}, "normal": {Channel.NORMAL}, "self_normal": {Channel.DEPTH, Channel.NORMAL},
-             "normal_variation": {Channel.NORMAL}, "label": {Channel.LOGITS}}  # fmt: skip
+    drawn = {"depth": {Channel.DEPTH}, "depth_order": {Channel.DEPTH}, "normal": {Channel.NORMAL},
+             "self_normal": {Channel.DEPTH, Channel.NORMAL}, "normal_variation": {Channel.NORMAL},
+             "label": {Channel.LOGITS}}  # fmt: skip
     assert auxiliary_channels(trainer.memory[0], config.weights) == drawn.get(name, set())
 
 
 @pytest.mark.parametrize("routing", ROUTINGS)
 def test_routing_decides_whether_normals_may_lift_the_surface(routing: str):
-    off = dict.fromkeys(("color", "mask", "depth", "label", "offset_smoothness", "surface"), 0.0)
+    off = dict.fromkeys(("color", "mask", "depth_order", "label", "offset_smoothness", "surface"), 0.0)
     trainer = trainer_on(turn(4), replace(CONFIG, auxiliary_every=1, routing=routing, weights=LossWeights(**off)))
     with torch.no_grad():
         trainer.avatar.field.rotation.add_(0.1)
@@ -203,7 +206,7 @@ def test_geometry_trust_scales_what_the_maps_say():
     frame, maps = observation(0, state(), camera())
     doubted.add(frame, replace(maps, geometry_trust=0.25), state())
     a, b = trusted.step().losses, doubted.step().losses
-    for name in ("depth", "normal", "label"):
+    for name in ("depth", "depth_order", "normal", "label"):
         assert float(b[name]) == pytest.approx(0.25 * float(a[name]), rel=1e-4)
     assert b["color"] == a["color"]
 
