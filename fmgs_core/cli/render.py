@@ -1,8 +1,6 @@
 """`fmgs render` and `fmgs export`: an avatar drawn in any pose from any view, or as a file for other programs."""
 
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,6 +23,7 @@ from fmgs_core.export.glb import write_glb
 from fmgs_core.export.ply import write_ply
 from fmgs_core.export.video import VideoWriter
 from fmgs_core.mapfiles import write_depth, write_labels, write_mask, write_normal, write_rgb
+from fmgs_core.rendering.motion import load_arrays, load_motion
 from fmgs_core.rendering.pictures import color_picture, confidence_map, draw, label_map
 from fmgs_core.rendering.views import around
 from fmgs_core.stream.sequence import Sequence
@@ -152,30 +151,13 @@ def write_maps(folder: Path, index: int, rendering: Rendering) -> None:
     write_labels(folder / "label" / name, label_map(rendering))
 
 
-def load_motion(path: Path, avatar: Avatar) -> list[BodyState]:
-    """Body states of an npz; the avatar's shape.
-
-    Raises:
-        ValueError: not such a file, or arrays that do not fit the body.
-    """
-    data = _npz(path, ("pose", "transl"))
-    pose, transl = data["pose"], data["transl"]
-    joints, expressions = avatar.body.num_joints, avatar.body.exprdirs.shape[-1]
-    if pose.ndim != 3 or pose.shape[1:] != (joints, 3) or transl.shape != (len(pose), 3) or not len(pose):
-        raise ValueError(f"{path}: expected pose (n, {joints}, 3) and transl (n, 3), got {pose.shape} and {transl.shape}")
-    expression = data.get("expression", np.zeros((len(pose), expressions), np.float32))
-    if expression.shape != (len(pose), expressions):
-        raise ValueError(f"{path}: expected expression ({len(pose)}, {expressions}), got {expression.shape}")
-    return [BodyState(avatar.betas, *values) for values in zip(pose, transl, expression, strict=True)]
-
-
 def load_cameras(path: Path, count: int) -> list[Camera]:
     """One camera per picture; a single one serves all.
 
     Raises:
         ValueError: not such a file, or fewer cameras than pictures.
     """
-    data = _npz(path, ("K", "T_camera_world"))
+    data = load_arrays(path, ("K", "T_camera_world"))
     K, T = data["K"], data["T_camera_world"]
     if K.shape != (3, 3) or T.shape[-2:] != (4, 4) or T.ndim not in (2, 3):
         raise ValueError(f"{path}: expected K (3, 3) and T_camera_world (4, 4) or (n, 4, 4), got {K.shape} and {T.shape}")
@@ -202,17 +184,3 @@ def vertex_colors(avatar: Avatar, num_vertices: int) -> np.ndarray:
     colors = np.repeat(avatar.at_rest().color.numpy(), 3, axis=0)
     sums = np.stack([np.bincount(faces, colors[:, k], minlength=num_vertices) for k in range(3)], 1)
     return sums / np.maximum(np.bincount(faces, minlength=num_vertices), 1)[:, None]
-
-
-def _npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: expected an npz file, got {'another kind of file' if path.is_file() else 'no file'}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            data = dict(archive)
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: expected an npz file without objects, got one that says: {error}") from error
-    missing = set(names) - set(data)
-    if missing:
-        raise ValueError(f"{path}: expected arrays {sorted(names)}, got {sorted(data)}")
-    return data
