@@ -62,9 +62,10 @@ def rgb_of(message: Any) -> Image:
         UnsupportedEncoding: not 8-bit colour or grey.
         ValueError: sizes that contradict the data, or a file that does not decode.
     """
+    data = np.frombuffer(message.data, np.uint8)
     if hasattr(message, "format"):
-        return rgb_from_compressed(message.format, message.data)
-    return rgb_from_image(message.encoding, message.height, message.width, message.step, message.data)
+        return rgb_from_compressed(message.format, data)
+    return rgb_from_image(message.encoding, message.height, message.width, message.step, data)
 
 
 def values_of(message: Any) -> np.ndarray:
