@@ -17,12 +17,10 @@ from fmgs_core.avatar.completion import complete
 from fmgs_core.avatar.light import RoomLight, directional
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import load_avatar
-from fmgs_core.avatar.surface import surface_mesh
 from fmgs_core.cli.body_choice import BodyChoice
-from fmgs_core.export.glb import write_glb
-from fmgs_core.export.ply import write_ply
 from fmgs_core.export.video import VideoWriter
 from fmgs_core.mapfiles import write_depth, write_labels, write_mask, write_normal, write_rgb
+from fmgs_core.rendering.files import write_avatar
 from fmgs_core.rendering.motion import load_arrays, load_motion
 from fmgs_core.rendering.pictures import color_picture, confidence_map, draw, label_map
 from fmgs_core.rendering.views import around
@@ -101,14 +99,7 @@ class Export:
 
     def run(self) -> int:
         avatar = loaded_avatar(self.avatar, self.body)
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        if self.out.suffix == ".ply":
-            write_ply(self.out, avatar.drawn(avatar.body.neutral_state()))
-        elif self.out.suffix == ".glb":
-            vertices, faces = surface_mesh(avatar, avatar.betas)
-            write_glb(self.out, vertices, faces, vertex_colors(avatar, len(vertices)))
-        else:
-            raise ValueError(f"out: expected a file name ending in .ply or .glb, got {self.out}")
+        write_avatar(self.out, avatar)
         print(self.out)
         return 0
 
@@ -176,11 +167,3 @@ def _picture_size(camera_file: Path, data: dict[str, np.ndarray]) -> tuple[int, 
         sequence = Sequence(meta.parent)
         return sequence.meta["width"], sequence.meta["height"]
     return round(2 * data["K"][0, 2]), round(2 * data["K"][1, 2])
-
-
-def vertex_colors(avatar: Avatar, num_vertices: int) -> np.ndarray:
-    """Mean colour of the faces around each vertex, (V, 3) in [0, 1]."""
-    faces = avatar.faces.numpy().ravel()
-    colors = np.repeat(avatar.at_rest().color.numpy(), 3, axis=0)
-    sums = np.stack([np.bincount(faces, colors[:, k], minlength=num_vertices) for k in range(3)], 1)
-    return sums / np.maximum(np.bincount(faces, minlength=num_vertices), 1)[:, None]
