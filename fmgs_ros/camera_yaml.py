@@ -1,4 +1,4 @@
-"""The calibration file of camera_calibration and camera_info_manager, as fields of a CameraInfo. No ROS needed."""
+"""What a CameraInfo says: the calibration file of camera_calibration, or what a source knows. No ROS needed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import yaml
+
+from fmgs_core.types import Camera
+from fmgs_ros.convert import fill_camera_info
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,23 @@ def read_camera_yaml(path: Path) -> CameraYaml:
         r=_matrix({"rectification_matrix": eye} | content, "rectification_matrix", 9, path),
         p=_matrix({"projection_matrix": projection} | content, "projection_matrix", 12, path),
     )
+
+
+def fill_info(info: Any, camera: Camera, calibration: CameraYaml | None, *, is_estimated: bool) -> None:
+    """What a CameraInfo says of a picture. A guessed focal length is not passed on: K[0] == 0 leaves it to those who listen.
+
+    Raises:
+        ValueError: the calibration is of another size of picture.
+    """
+    if calibration is None:
+        fill_camera_info(info, camera)
+        if is_estimated:
+            info.k, info.p, info.d = [0.0] * 9, [0.0] * 12, []
+        return
+    expected, got = (f"{x.width} x {x.height}" for x in (calibration, camera))
+    if expected != got:
+        raise ValueError(f"calibration: expected pictures of {expected} as the file says, got {got}")
+    calibration.fill(info)
 
 
 def _size(content: dict, name: str, path: Path) -> int:

@@ -22,8 +22,8 @@ _USUAL_STEP_NS = 66_666_667
 class CaptureConfig:
     """What is played, and how."""
 
-    source: str = "0"
-    """Camera index or /dev/video path, URL, video file, folder of pictures, or bag (folder, .mcap or .db3)."""
+    source: str = "/dev/video0"
+    """/dev/video path or camera index (as a text: '"0"'), URL, video file, folder of pictures, or bag (folder, .mcap or .db3)."""
     loop: bool = False
     """Whether a recording starts over at its end; stamps go on rising."""
     speed: float = 1.0

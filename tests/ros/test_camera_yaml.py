@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fmgs_core.stream.calibration import calibration_from_info
-from fmgs_ros.camera_yaml import read_camera_yaml
+from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, Camera
+from fmgs_ros.camera_yaml import fill_info, read_camera_yaml
 
 GOOD = """\
 image_width: 640
@@ -69,3 +70,31 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str
 def test_a_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(ValueError, match=r"none\.yaml: expected a YAML file"):
         read_camera_yaml(tmp_path / "none.yaml")
+
+
+def camera(width: int = 640, height: int = 480) -> Camera:
+    return Camera(np.array([[700, 0, 320], [0, 700, 240], [0, 0, 1.0]]), width, height, T_CAMERA_WORLD_UNPOSED)
+
+
+def message() -> SimpleNamespace:
+    return SimpleNamespace(roi=SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0))
+
+
+def test_what_a_source_knows_of_its_camera_comes_through():
+    fill_info(info := message(), camera(), None, is_estimated=False)
+    calibration = calibration_from_info(info)
+    assert calibration is not None
+    np.testing.assert_array_equal(calibration.camera.K, camera().K)
+
+
+def test_a_guess_is_passed_on_as_uncalibrated():
+    fill_info(info := message(), camera(), None, is_estimated=True)
+    assert calibration_from_info(info) is None and (info.width, info.height) == (640, 480)
+
+
+def test_a_calibration_goes_before_what_the_source_knows_and_only_fits_its_size(tmp_path: Path):
+    file = read_camera_yaml(written(tmp_path, GOOD))
+    fill_info(info := message(), camera(), file, is_estimated=True)
+    assert info.k[0] == 500.5
+    with pytest.raises(ValueError, match="expected pictures of 640 x 480 as the file says, got 320 x 240"):
+        fill_info(message(), camera(320, 240), file, is_estimated=False)
