@@ -36,7 +36,7 @@ setup(
         "viewer": ["viser>=1"],
         "smplx": ["smplx==0.1.28"],
         "datasets": ["h5py"],
-        "dev": ["beartype", "catkin_pkg", "hypothesis", "pyright", "pytest", "pyyaml", "ruff"],
+        "dev": ["beartype", "catkin_pkg", "hypothesis", "lark", "pyright", "pytest", "pyyaml", "ruff"],
     },
     entry_points={"console_scripts": ["fmgs = fmgs_core.cli.main:main"]},
 )
