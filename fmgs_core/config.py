@@ -32,8 +32,12 @@ class SessionConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     gaussians: int = 55_000
-    """Gaussians of the avatar: the body's longest edges are halved until it has as many faces. Fewer than it has faces
-    without that means one per face."""
+    """Gaussians of the avatar in the end: the body's longest edges are halved until it has as many faces. It starts with one
+    per face and gets the others once, when the stream has ended, or earlier as the next field says. Fewer than the body has
+    faces means one per face."""
+    least_iterations_per_s: float = 18.0
+    """While a stream runs, the avatar gets its full number of Gaussians only if no new side of the person is to be waited for
+    and, by the measured rate, so many training steps a second would be left, or more steps no longer help. 0: however slow."""
     fields: FieldConfig = field(default_factory=FieldConfig)
     template_maps: bool = True
     """Whether normals, depth and labels that the prior lacks are drawn from the fitted body itself (a weak prior)."""
@@ -58,7 +62,8 @@ class SessionConfig:
     """Pictures of the stream kept (as JPEG) for the overlay video; thinned evenly when there are more."""
 
     def __post_init__(self):
-        for name, least in (("gaussians", 0), ("iterations_per_frame", 0), ("final_iterations", 0), ("recorded_frames", 2)):
+        for name, least in (("gaussians", 0), ("iterations_per_frame", 0), ("final_iterations", 0), ("recorded_frames", 2),
+                            ("least_iterations_per_s", 0)):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"SessionConfig.{name}: expected at least {least}, got {getattr(self, name)}")
         if not 0 < self.max_unlikeness <= 1:
@@ -119,6 +124,9 @@ def _paper() -> SessionConfig:
             pose_after_keyframes=1,
             geometry_after_iterations=3000,
             pose_after_iterations=5000,
+            geometry_after_yaw_deg=0.0,
+            pose_after_yaw_deg=0.0,
+            skinning_after_iterations=1000,
             decay_iterations=iterations * math.log(2) / math.log(10),
             decay_floor=0.1,
         ),

@@ -59,7 +59,10 @@ def trainer_of(body: BodyModel, views: Iterable[View], config: TrainerConfig) ->
 
 def everything_learns() -> TrainerConfig:
     """The default preset late in a stream, when no part waits for evidence any more."""
-    return TrainerConfig(schedule=ScheduleConfig(geometry_after_keyframes=1, pose_after_keyframes=1))
+    at_once = ScheduleConfig(
+        geometry_after_keyframes=1, geometry_after_yaw_deg=0.0, pose_after_keyframes=1, pose_after_yaw_deg=0.0
+    )
+    return TrainerConfig(schedule=at_once)
 
 
 def _trained_once(body: BodyModel, views: list[View], config: TrainerConfig) -> Trainer:

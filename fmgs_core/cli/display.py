@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from fmgs_core.session.events import Event, Finished, Preparing, Progress, SourceOpened, StatusChanged, Warned
+from fmgs_core.session.events import Event, Finished, Preparing, Progress, SourceOpened, StatusChanged, SwitchedOn, Warned
 from fmgs_core.tracking.tracker import TrackingStatus
 
 PLAIN_EVERY_S = 5.0  # without a terminal a line is written this often, so that logs stay readable
@@ -42,6 +42,8 @@ class Display:
                 self._say(_source_sentence(event))
             case StatusChanged():
                 self._say(f"{event.stamp_ns * 1e-9:.2f} s: {_STATUS_WORDS[event.after]}")
+            case SwitchedOn():
+                self._say(f"{event.elapsed_s:5.1f} s: {event.what} on ({escape(event.why)})")
             case Warned():
                 self._say(f"[yellow]warning:[/] {escape(event.message)}")
             case Finished():
@@ -80,6 +82,6 @@ def _progress_line(event: Progress) -> str:
     psnr = "" if event.psnr_db is None else f", held-back PSNR {event.psnr_db:.1f} dB"
     return (
         f"{event.elapsed_s:5.1f} s: {event.frames} frames ({event.frames_per_s:.1f}/s, {event.frames_dropped} dropped), "
-        f"{event.keyframes} keyframes, {event.iterations} iterations ({event.iterations_per_s:.1f}/s), "
-        f"loss {event.loss:.4f}{psnr}"
+        f"{event.keyframes} keyframes, {event.yaw_deg:.0f}° of yaw, "
+        f"{event.iterations} iterations ({event.iterations_per_s:.1f}/s), loss {event.loss:.4f}{psnr}"
     )

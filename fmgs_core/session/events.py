@@ -64,6 +64,18 @@ class Progress:
     """Mean weighted sum since the last event; NaN before the first step."""
     psnr_db: float | None
     """On held-back keyframes; None while there are none."""
+    yaw_deg: float
+    """Of the circle around the person, seen so far."""
+    gaussians: int
+
+
+@dataclass(frozen=True)
+class SwitchedOn:
+    """A part of the method began, for good, because there was enough evidence."""
+
+    elapsed_s: float
+    what: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -82,4 +94,4 @@ class Finished:
     """Why it ended: the stream did, the budget was spent, the user asked, or what broke."""
 
 
-Event = Preparing | SourceOpened | FrameTracked | StatusChanged | Progress | SnapshotTaken | Warned | Finished
+Event = Preparing | SourceOpened | FrameTracked | StatusChanged | Progress | SwitchedOn | SnapshotTaken | Warned | Finished

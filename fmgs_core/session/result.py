@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot
-from fmgs_core.session.events import Progress
+from fmgs_core.session.events import Progress, SwitchedOn
 from fmgs_core.session.recording import Recording
 from fmgs_core.types import BodyState
 
@@ -23,6 +23,7 @@ class SessionResult:
     """Body state by stamp: refined where the frame is a keyframe, as tracked elsewhere (with the final shape)."""
     recording: Recording
     progress: list[Progress]
+    switches: list[SwitchedOn]
     timings_ms: dict[str, float]
     """Median wall milliseconds by stage."""
     frames: int

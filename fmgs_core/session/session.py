@@ -18,10 +18,12 @@ from fmgs_core.body.template import BodyModel
 from fmgs_core.concurrency import Cadence
 from fmgs_core.config import Pace, SessionConfig
 from fmgs_core.priors import Prior
-from fmgs_core.session.events import Event, Finished, FrameTracked, Progress, SnapshotTaken, SourceOpened, StatusChanged, Warned
+from fmgs_core.session.capacity import Capacity
+from fmgs_core.session.events import Event, Finished, FrameTracked, SnapshotTaken, SourceOpened, StatusChanged, Warned
 from fmgs_core.session.likeness import Likeness
+from fmgs_core.session.meter import Meter
 from fmgs_core.session.observer import Observation, Observer, PoseSource
-from fmgs_core.session.recording import Recording, RunningMean, StageTimes
+from fmgs_core.session.recording import Recording, StageTimes
 from fmgs_core.session.result import NobodyFound, SessionResult
 from fmgs_core.stream.source import FrameSource, SourceError
 from fmgs_core.tracking.tracker import TrackingStatus
@@ -70,7 +72,8 @@ class Session:
         clock_s: Callable[[], float] = time.monotonic,
     ):
         self._source, self._body, self._config = source, body, config
-        self._subdivision = subdivided(body, max(config.gaussians, len(body.kept_faces)))
+        division = subdivided(body, max(config.gaussians, len(body.kept_faces)))
+        self._capacity = Capacity(division, config.least_iterations_per_s, clock_s)
         self._on_event, self._clock_s = on_event, clock_s
         self._stop = stop or threading.Event()
         self._running = threading.Event()
@@ -87,10 +90,7 @@ class Session:
         self._tracked: dict[int, tuple[BodyState, Camera]] = {}
         self._frames = self._usable_frames = 0
         self._status = TrackingStatus.SEARCHING
-        self._loss = RunningMean()
         self._skipped_said = 0
-        self._psnr_db: float | None = None
-        self._progress: list[Progress] = []
         self._warnings: list[str] = []
         self._announced = False
         self._unsaid: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -104,13 +104,11 @@ class Session:
         Raises:
             NobodyFound: there was nothing to learn from.
         """
-        self._start_s = self._clock_s()
-        self._progress_beat = Cadence(self._config.progress_every_s, self._clock_s)
-        self._measure_beat = Cadence(self._config.measure_every_s, self._clock_s)
+        self._meter = Meter(self._config, self._clock_s)
         self._save_beat = Cadence(self._config.save_every_s, self._clock_s)
         try:
             reason = self._run_all() if pace is Pace.ALL else self._run_live()
-            return self._concluded(reason, self._clock_s() - self._start_s)
+            return self._concluded(reason, self._meter.elapsed_s)
         except NobodyFound:
             raise
         except Exception as error:
@@ -156,6 +154,8 @@ class Session:
                 break
             self._take(self._observe(frame))
             self._train(self._config.iterations_per_frame)
+        if self._config.final_iterations:
+            self._end_stream()
         self._train(self._config.final_iterations)
         return self._reason("the stream ended", stopped=self._stop.is_set())
 
@@ -167,10 +167,12 @@ class Session:
         threads, switch_interval_s = numba.get_num_threads(), sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
-            while not self._stop.is_set() and self._clock_s() - self._start_s < self._config.budget_s:
+            while not self._stop.is_set() and self._meter.elapsed_s < self._config.budget_s:
                 waits = self.paused or self._trainer is None or self._trainer.newest is None
                 if watching:
                     watching = self._receive(observed, wait_s=0.1 if waits else 0.0)
+                    if not watching:
+                        self._end_stream()
                     # One core belongs to prior and tracker: when training took both of two, half of the frames were lost.
                     numba.set_num_threads(max(1, threads - 1) if watching else threads)
                 elif self.paused:
@@ -180,6 +182,8 @@ class Session:
                     break
                 if not waits:
                     self._step()
+                    if watching:
+                        self._grow_if_worth_it()
         finally:
             stopped_by_user = self._stop.is_set()
             self._stop.set()
@@ -268,14 +272,14 @@ class Session:
         with self._times.measured("keyframe"):
             if self._trainer is None:
                 config = self._config
-                avatar = Avatar(self._subdivision.body, tracked.state.betas, fields=config.fields, device=config.trainer.device)
+                avatar = Avatar(self._body, tracked.state.betas, fields=config.fields, device=config.trainer.device)
                 self._trainer = Trainer(avatar, self._config.trainer)
             # Clothes are started from the tracker's guess, but one that was learned before is better than the guess.
             starts = not self._resumed and not self._trainer.schedule.learns_geometry
             if tracked.inflation is not None and starts:
-                offsets = self._subdivision.carried(np.asarray(tracked.inflation, np.float32))
-                self._trainer.avatar.set_surface_offset(torch.from_numpy(offsets))
+                self._trainer.avatar.set_surface_offset(torch.from_numpy(np.asarray(tracked.inflation, np.float32)))
             self._trainer.add(seen.frame, seen.maps, tracked.state)
+        self._say_switches()
         if self._source.live and len(self._tracked) > MAX_STATES:
             self._forget_old_states()
 
@@ -304,11 +308,23 @@ class Session:
             return
         with self._times.measured("training step"):
             report = self._trainer.step()
-        self._loss.add(torch.stack(list(report.losses.values())).sum())
-        if self._progress_beat.due():
+        self._say_switches()
+        if self._meter.stepped(report):
             self._report_progress()
         if self._save_beat.due():
             self._on_event(SnapshotTaken(self._snapshot()))
+
+    def _end_stream(self) -> None:
+        """No more is to come: whatever waits for evidence takes what there is."""
+        if self._trainer is not None and self._trainer.newest is not None and not self._stop.is_set():
+            self._trainer.schedule.stream_ended()
+            self._capacity.stream_ended(self._trainer)
+            self._say_switches()
+
+    def _grow_if_worth_it(self) -> None:
+        assert self._trainer is not None
+        self._capacity.stepped_beside_stream(self._trainer)
+        self._say_switches()
 
     # -- what is said and left
 
@@ -322,6 +338,11 @@ class Session:
         while not self._unsaid.empty():
             self._on_event(Warned(self._unsaid.get()))
 
+    def _say_switches(self) -> None:
+        assert self._trainer is not None
+        for event in self._meter.switched(self._trainer):
+            self._on_event(event)
+
     def _concluded(self, reason: str, fit_wall_s: float) -> SessionResult:
         """Last words, and what is left."""
         self._say_warnings()
@@ -330,8 +351,7 @@ class Session:
             raise NobodyFound(
                 f"{self._source.name}: {self._frames} frames looked at, a person to learn from in none ({reason})"
             )
-        self._psnr_db = self._trainer.held_out_psnr()
-        self._report_progress()
+        self._report_progress(last=True)
         snapshot = self._snapshot()
         self._on_event(SnapshotTaken(snapshot))
         self._on_event(Finished(reason))
@@ -343,27 +363,10 @@ class Session:
             self._on_event(SnapshotTaken(self._snapshot()))
         self._on_event(Finished(reason))
 
-    def _report_progress(self) -> None:
+    def _report_progress(self, *, last: bool = False) -> None:
         assert self._trainer is not None
         self._warn_of_skipped_steps(self._trainer.skipped_steps)
-        elapsed_s = max(self._clock_s() - self._start_s, 1e-9)
-        last = self._progress[-1] if self._progress else None
-        if self._measure_beat.due():
-            self._psnr_db = self._trainer.held_out_psnr()
-        span_s = elapsed_s - (last.elapsed_s if last else 0.0)
-        progress = Progress(
-            elapsed_s=elapsed_s,
-            frames=self._frames,
-            frames_dropped=self.frames_dropped,
-            frames_per_s=(self._frames - (last.frames if last else 0)) / max(span_s, 1e-9),
-            iterations=self._trainer.iterations,
-            iterations_per_s=(self._trainer.iterations - (last.iterations if last else 0)) / max(span_s, 1e-9),
-            keyframes=len(self._trainer.memory),
-            loss=self._loss.take(),
-            psnr_db=self._psnr_db,
-        )
-        self._progress.append(progress)
-        self._on_event(progress)
+        self._on_event(self._meter.report(self._trainer, self._frames, self.frames_dropped, last=last))
 
     def _warn_of_skipped_steps(self, skipped: int) -> None:
         """When there is a first one, and when there are ten times as many as last said."""
@@ -388,7 +391,8 @@ class Session:
             snapshot=snapshot,
             states=self._trainer.final_states(self._tracked),
             recording=self._recording,
-            progress=self._progress,
+            progress=self._meter.progress,
+            switches=self._meter.switches,
             timings_ms=self._times.medians(),
             frames=self._frames,
             frames_with_person=self._usable_frames,

@@ -21,6 +21,7 @@ from fmgs_core.training.ambience import UnseenDirections
 from fmgs_core.training.attribute_leaves import attribute_leaves, carry_on, moved_without_pose
 from fmgs_core.training.auxiliary import auxiliary_channels, has_maps, map_losses, rendering_losses, splat_losses
 from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
+from fmgs_core.training.coverage import view_yaw_deg
 from fmgs_core.training.exposure import exposed, exposure_gain, mean_gain
 from fmgs_core.training.growth import inherit_moments
 from fmgs_core.training.keyframes import (
@@ -34,7 +35,7 @@ from fmgs_core.training.keyframes import (
 )
 from fmgs_core.training.picture_loss import composited, picture_losses
 from fmgs_core.training.routing import ROUTINGS, Attribute, Route, as_leaves, backpropagate, routed_gradients
-from fmgs_core.training.schedule import Schedule, ScheduleConfig
+from fmgs_core.training.schedule import Part, Schedule, ScheduleConfig
 from fmgs_core.training.surface import SurfaceEdges, surface_inconsistency
 from fmgs_core.training.targets import make_backdrop
 from fmgs_core.training.weights import LearningRates, LossWeights
@@ -43,7 +44,6 @@ from fmgs_core.types import BodyState, Camera, Channel, Frame, PriorMaps, Render
 GEOMETRY_PARAMETERS = ("normal_offset", "tangent_offset", "rotation", "log_scale")
 GEOMETRY_FIELDS = ("geometry", "skinning")
 POSE_PARAMETERS = ("pose", "transl")
-EARLY_SKINNING_ITERATIONS = 1000  # 3DGS-Avatar
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Trainer:
         self.avatar, self.config = avatar, config
         self.memory = KeyframeMemory(config.memory.budget)
         self.held_out = KeyframeMemory(max(config.memory.held_out, 1))
-        self.schedule = Schedule(config.schedule)
+        self.schedule = Schedule(config.schedule, self._parts())
         self.background = BackgroundPlate(config.background)
         self.iterations = self.frames_seen = 0
         self._skipped_steps = torch.zeros((), device=avatar.device)
@@ -117,11 +117,19 @@ class Trainer:
         self._unseen = UnseenDirections(avatar.device)
         self._optimizer = _adam(self._parameters())
 
+    def _parts(self) -> Iterator[Part]:
+        """What waits for evidence, of what there is."""
+        yield Part.GEOMETRY
+        if self.config.refine_pose:
+            yield Part.POSE
+        if self.avatar.fields.skinning == "field":
+            yield Part.SKINNING
+
     def _know_neighbors(self) -> None:
         self._neighbors = torch.from_numpy(face_neighbors(self.avatar.faces.cpu().numpy())).to(self.avatar.device)
         self._edges = SurfaceEdges.of(self.avatar.binding, self._neighbors)
 
-    def _parameters(self) -> dict[str, Tensor]:
+    def _parameters(self) -> Mapping[str, Tensor]:
         return dict(self.avatar.field.named_parameters()) | {"light": self.avatar.light.coefficients}
 
     @property
@@ -141,6 +149,7 @@ class Trainer:
         if maps.mask is not None:
             self.background.observe(frame, maps.mask)
         joints = posed_joints(self.avatar.body, state)
+        self.schedule.saw_frame(view_yaw_deg(frame.camera, joints[0], state.pose[0]))
         novelty = self.memory.novelty(pose_descriptor(joints, frame.camera))
         if novelty < self.config.memory.min_novelty_m:
             return None
@@ -201,7 +210,7 @@ class Trainer:
             raise ValueError("Trainer.step: expected at least one keyframe, got none (call add first)")
         auxiliary = self.iterations % self.config.auxiliary_every == 0
         keyframe = self._pick(auxiliary)
-        learns_pose = self.config.refine_pose and self.schedule.learns_pose
+        learns_pose = self.schedule.learns_pose
         pose, transl = (x.requires_grad_(learns_pose) for x in (keyframe.pose, keyframe.transl))
         said = self.avatar.attributes(pose, transl, keyframe.camera)
         attributes = attribute_leaves(said)
@@ -221,7 +230,7 @@ class Trainer:
         self._observe(gradients, skipped)
         self.iterations += 1
         keyframe.visits += 1
-        self.schedule.stepped()
+        self.schedule.stepped(terms["color"])
         return StepReport(self.iterations, {k: v.detach() for k, v in (terms | regularizers).items()}, skipped)
 
     def _pick(self, auxiliary: bool) -> Keyframe:
@@ -290,8 +299,7 @@ class Trainer:
             error = surface_inconsistency(field.normal_offset, field.rotation, self._edges)
             terms["surface"] = weights.surface * error
         if isinstance(self.avatar.field, MixedField) and self.avatar.fields.skinning == "field":
-            early = self.iterations < EARLY_SKINNING_ITERATIONS
-            weight = weights.skinning if early else weights.skinning_later
+            weight = weights.skinning_later if self.schedule.frees_skinning else weights.skinning
             terms["skinning"] = weight * self.avatar.field.skinning_loss(self._torch_rng)
         return terms
 

@@ -34,7 +34,7 @@ class LossWeights:
     scale_decay: float = 1e-3
     rotation_decay: float = 1e-2
     skinning: float = 10.0
-    """Pull of a skinning field towards the template's weights, for the first thousand iterations (3DGS-Avatar)."""
+    """Pull of a skinning field towards the template's weights, until the schedule frees it."""
     skinning_later: float = 0.1
     light_unseen: float = 0.1
     """Pull towards even light where no camera looks; from 0.1 to 1 the figures differ by 0.1 dB."""
