@@ -33,11 +33,12 @@ class SessionConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     gaussians: int = 55_000
     """Gaussians of the avatar in the end: the body's longest edges are halved until it has as many faces. It starts with one
-    per face and gets the others once, when the stream has ended, or earlier as the next field says. Fewer than the body has
-    faces means one per face."""
+    per face and gets the others once: at pace live when no new side of the person is to be waited for and the residual has
+    stopped falling, or earlier as the next field says, at pace all after the last frame. Fewer than the body has faces means
+    one per face."""
     least_iterations_per_s: float = 18.0
-    """While a stream runs, the avatar gets its full number of Gaussians only if no new side of the person is to be waited for
-    and, by the measured rate, so many training steps a second would be left, or more steps no longer help. 0: however slow."""
+    """Beside a stream the residual is not waited for if, by the measured rate, so many training steps a second would be left
+    with all Gaussians."""
     fields: FieldConfig = field(default_factory=FieldConfig)
     template_maps: bool = True
     """Whether normals, depth and labels that the prior lacks are drawn from the fitted body itself (a weak prior)."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-PER_FACE = ("normal_offset", "rotation", "log_scale", "opacity_logit", "color_logit", "logits")
+PER_FACE = ("normal_offset", "tangent_offset", "rotation", "log_scale", "opacity_logit", "color_logit", "logits")
 """Tensors of a field that have a row for each Gaussian; all others stand for the whole surface."""
 INITIAL_OPACITY = 0.88  # sigmoid(2): nearly opaque, yet far enough from saturation to learn
 

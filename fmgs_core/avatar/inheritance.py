@@ -25,6 +25,8 @@ def inherited(
         away = _in_tangents(after.centers - before.centers[parents], before.frames[parents])
         taken["normal_offset"] = taken["normal_offset"] + _rise(taken["rotation"], away)
         taken["rotation"] = (turn @ taken["rotation"][..., None])[..., 0]
+        if "tangent_offset" in taken:
+            taken["tangent_offset"] = (turn[:, :2, :2] @ taken["tangent_offset"][..., None])[..., 0]
         taken["log_scale"] = _along(turn[:, :2, :2], taken["log_scale"])
     return taken
 

@@ -13,9 +13,12 @@ RATE_SPAN_S = 2.0
 class Capacity:
     """Starts with one Gaussian per face and divides the faces once.
 
-    While the stream runs, only when no new side of the person is to be waited for, and either the steps would still come fast
-    enough or the residual has stopped falling, so that more steps would gain less than more Gaussians. When it has ended, at
-    once. An avatar that was resumed with more Gaussians than the body has faces keeps its number.
+    Not before no new side of the person is to be waited for, and the residual has stopped falling: until then a step with few
+    Gaussians gains more for its time. Beside a stream it may come before the residual says so, where the steps would still
+    come fast enough. On gt/dressed_a, in the time of 20 s: 33.8 dB of novel view if they come after 400 steps, 33.5 after 160,
+    when the stream ended, 33.7 from the start.
+
+    An avatar that was resumed with more Gaussians than the body has faces keeps its number.
 
     Args:
         division: of the body, from one Gaussian per face to the number wanted.
@@ -28,17 +31,18 @@ class Capacity:
         self._since: tuple[float, int] | None = None
         self._iterations_per_s = 0.0
 
-    def stepped_beside_stream(self, trainer: Trainer) -> None:
-        """After each step while the stream runs."""
+    def stepped(self, trainer: Trainer, *, streaming: bool) -> None:
+        """After each step of a live session."""
         if not self._can_grow(trainer):
             return
         self._count(trainer.iterations)
-        waited_for = trainer.schedule.no_new_side
-        enough = self._fast_enough() or self._settled(trainer)
-        if waited_for and enough:
-            self._grow(trainer, f"{waited_for}, {enough}")
+        all_seen = trainer.schedule.no_new_side
+        enough = self._settled(trainer) or (self._fast_enough() if streaming else None)
+        if all_seen and enough:
+            self._grow(trainer, f"{all_seen}, {enough}")
 
     def stream_ended(self, trainer: Trainer) -> None:
+        """After the last frame of a session that trains for a number of steps, and not for a time."""
         if self._can_grow(trainer):
             self._grow(trainer, f"{trainer.schedule.no_new_side}")
 

@@ -155,7 +155,7 @@ class Session:
             self._take(self._observe(frame))
             self._train(self._config.iterations_per_frame)
         if self._config.final_iterations:
-            self._end_stream()
+            self._end_stream(grow=True)
         self._train(self._config.final_iterations)
         return self._reason("the stream ended", stopped=self._stop.is_set())
 
@@ -172,7 +172,7 @@ class Session:
                 if watching:
                     watching = self._receive(observed, wait_s=0.1 if waits else 0.0)
                     if not watching:
-                        self._end_stream()
+                        self._end_stream(grow=False)
                     # One core belongs to prior and tracker: when training took both of two, half of the frames were lost.
                     numba.set_num_threads(max(1, threads - 1) if watching else threads)
                 elif self.paused:
@@ -182,8 +182,7 @@ class Session:
                     break
                 if not waits:
                     self._step()
-                    if watching:
-                        self._grow_if_worth_it()
+                    self._grow_if_worth_it(streaming=watching)
         finally:
             stopped_by_user = self._stop.is_set()
             self._stop.set()
@@ -314,16 +313,17 @@ class Session:
         if self._save_beat.due():
             self._on_event(SnapshotTaken(self._snapshot()))
 
-    def _end_stream(self) -> None:
+    def _end_stream(self, *, grow: bool) -> None:
         """No more is to come: whatever waits for evidence takes what there is."""
         if self._trainer is not None and self._trainer.newest is not None and not self._stop.is_set():
             self._trainer.schedule.stream_ended()
-            self._capacity.stream_ended(self._trainer)
+            if grow:
+                self._capacity.stream_ended(self._trainer)
             self._say_switches()
 
-    def _grow_if_worth_it(self) -> None:
+    def _grow_if_worth_it(self, *, streaming: bool) -> None:
         assert self._trainer is not None
-        self._capacity.stepped_beside_stream(self._trainer)
+        self._capacity.stepped(self._trainer, streaming=streaming)
         self._say_switches()
 
     # -- what is said and left

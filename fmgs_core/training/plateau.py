@@ -25,6 +25,10 @@ class Plateau:
         if self._count == self._window:
             self._judge(float(self._sum) / self._count)
 
+    def forget(self) -> None:
+        """What was learned from is no longer the same: a residual that rises because of it has not stopped falling."""
+        self._sum, self._count, self._best, self.reached = None, 0, float("inf"), False
+
     def _judge(self, mean: float) -> None:
         """A window with a NaN says nothing."""
         if mean == mean:

@@ -39,7 +39,7 @@ class ScheduleConfig:
     no_new_side_frames: int = 45
     """So many frames from known directions mean that no new side is to come: 3 s at 15 Hz. Who turns only half way gets
     everything switched on all the same."""
-    plateau_steps: int = 100
+    plateau_steps: int = 50
     """The residual's means over so many steps are compared..."""
     plateau_fall: float = 0.02
     """...and it has stopped falling when one is not smaller than the best by this share."""
@@ -100,6 +100,8 @@ class Schedule:
     def saw_frame(self, yaw_deg: float) -> None:
         """A frame that shows the person, whether or not it is remembered."""
         self.coverage.saw(yaw_deg)
+        if not self.coverage.frames_without_news:
+            self._residual.forget()
         self._review()
 
     def saw_keyframe(self, share_new: float) -> None:
@@ -152,7 +154,7 @@ class Schedule:
 
     @property
     def settled(self) -> bool:
-        """Whether the residual has stopped falling."""
+        """Whether the residual has stopped falling, since the last new side came."""
         return self._residual.reached
 
     def switch_on(self, part: Part, why: str) -> None:

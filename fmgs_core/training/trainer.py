@@ -109,8 +109,6 @@ class Trainer:
         self._skipped_steps = torch.zeros((), device=avatar.device)
         self.newest: Keyframe | None = None
         self._mean_gain: Tensor | None = None
-        self._neighbors = torch.from_numpy(face_neighbors(avatar.faces.cpu().numpy())).to(avatar.device)
-        self._edges = SurfaceEdges.of(avatar.binding, self._neighbors)
         self._know_neighbors()
         self._rng = np.random.default_rng(config.seed)
         self._torch_rng = torch.Generator(avatar.device).manual_seed(config.seed)

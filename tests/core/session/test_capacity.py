@@ -13,7 +13,7 @@ from fmgs_core.config import Pace, SessionConfig
 from fmgs_core.session import Session
 from fmgs_core.session.capacity import RATE_SPAN_S, Capacity
 from fmgs_core.session.events import Event, FrameTracked, Progress, SnapshotTaken, SwitchedOn
-from fmgs_core.training.schedule import Part
+from fmgs_core.training.schedule import Part, ScheduleConfig
 from fmgs_core.training.trainer import Trainer
 
 from .scene import BODY, CONFIG, ManualClock, Script, StreamClock, turning
@@ -39,13 +39,15 @@ class Told(Trainer):
         self.avatar.faces = range(len(division.parents))
 
 
-def grows_beside_a_stream(told: Told, steps_per_s: float, least: float = 18.0, seconds: float = 3 * RATE_SPAN_S) -> bool:
+def grows_beside_a_stream(
+    told: Told, steps_per_s: float, least: float = 18.0, seconds: float = 3 * RATE_SPAN_S, streaming: bool = True
+) -> bool:
     clock = ManualClock()
     capacity = Capacity(DIVISION, least, clock)
     while clock.now_s < seconds:
         told.iterations += 1
         clock.advance(1 / steps_per_s)
-        capacity.stepped_beside_stream(told)
+        capacity.stepped(told, streaming=streaming)
     return len(told.avatar.faces) == MANY
 
 
@@ -95,8 +97,16 @@ def test_no_more_gaussians_without_steps_to_teach_them():
     assert len(run(list(turning(3)), replace(GROWING, final_iterations=0)).avatar.faces) == KEPT
 
 
-def test_live_when_the_stream_has_ended():
-    result = run(list(turning(4)), replace(GROWING, least_iterations_per_s=1e6), pace=Pace.LIVE)
+def test_after_a_live_stream_the_residual_is_waited_for_whatever_the_speed():
+    assert not grows_beside_a_stream(Told(ALL_SEEN), 100.0, streaming=False)
+    assert grows_beside_a_stream(Told(ALL_SEEN, settled=True), 2.0, streaming=False)
+
+
+def test_live_when_the_stream_has_ended_and_the_residual_settled():
+    """It settles at once: any fall of less than 99 % counts as none."""
+    schedule = ScheduleConfig(plateau_steps=1, plateau_fall=0.99)
+    config = replace(GROWING, least_iterations_per_s=1e6, trainer=replace(CONFIG.trainer, schedule=schedule))
+    result = run(list(turning(4)), config, pace=Pace.LIVE)
     assert len(result.avatar.faces) == MANY
     assert "the stream ended" in next(s.why for s in result.switches if s.what == Part.CAPACITY.value)
 

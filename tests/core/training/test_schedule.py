@@ -127,6 +127,16 @@ def test_the_residual_settles_when_it_stops_falling_and_not_before():
     assert 60 <= settle(Schedule(CONFIG)) <= 120
 
 
+def test_a_new_side_starts_the_residual_anew():
+    schedule = Schedule(CONFIG)
+    settle(schedule)
+    show(schedule, 1)
+    assert not schedule.settled
+    settle(schedule)
+    show(schedule, 1)
+    assert schedule.settled, "a side that is known changes nothing"
+
+
 def test_a_nan_says_nothing_of_the_residual():
     schedule = Schedule(CONFIG)
     for i in range(100):
