@@ -45,6 +45,8 @@ class Health:
     """One sentence for people, while all is well."""
     fault: str | None = None
     """What keeps it from its work; None while all is well."""
+    warning: str | None = None
+    """What is amiss although it goes on working; None while nothing is."""
     idle: str | None = None
     """Why no output is due: nobody subscribes, paused, finished. None while outputs are due."""
     age_s: float | None = None
@@ -115,6 +117,8 @@ def _verdict(health: Health, config: DiagnosticsConfig) -> tuple[Level, str]:
         return Level.ERROR, health.fault
     if not health.active:
         return Level.OK, "not active"
+    if health.warning is not None:
+        return Level.WARN, health.warning
     if health.idle is not None:
         return Level.OK, health.idle
     if health.age_s is None:
