@@ -4,13 +4,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from fmgs_core.body.default import default_body
-from fmgs_core.body.smplx import load_smpl, load_smplx
-from fmgs_core.body.template import BodyModel
 from fmgs_core.config import OFFLINE_PRESETS, PRESETS, SessionConfig
 from fmgs_ros.diagnostics import DiagnosticsConfig
 from fmgs_ros.names import check_body_id
 from fmgs_ros.qos import check_qos
+from fmgs_ros.render_config import BodyConfig
 
 # A stream has no end, and a parameter cannot be infinite: thirty years.
 _NO_BUDGET_S = 1e9
@@ -62,10 +60,7 @@ class AvatarConfig:
     session.source.focal_px gives it."""
     rectified: bool = False
     """Whether the pictures are undistorted already (image_rect), so that the intrinsics are those of P."""
-    body: Path | None = None
-    """A SMPL-X or SMPL model file (npz or pkl) in place of the default body."""
-    body_format: Literal["smplx", "smpl"] = "smplx"
-    """What kind of file that is."""
+    body: BodyConfig = field(default_factory=BodyConfig)
     maps: Path | None = None
     """Folder of recorded maps (mask, depth, normal, label by stamp) that take the place of what MediaPipe lacks."""
     avatar: Path | None = None
@@ -90,14 +85,6 @@ class AvatarConfig:
         check_qos("AvatarConfig.input_qos", self.input_qos)
         if not self.autosave_every_s > 0:
             raise ValueError(f"AvatarConfig.autosave_every_s: expected more than zero seconds, got {self.autosave_every_s}")
-
-    def load_body(self) -> BodyModel:
-        """Raises:
-        ValueError: a body file that is not one.
-        """
-        if self.body is None:
-            return default_body()
-        return load_smplx(self.body) if self.body_format == "smplx" else load_smpl(self.body)
 
 
 def online(preset: str) -> SessionConfig:

@@ -23,7 +23,7 @@ class CaptureConfig:
     """What is played, and how."""
 
     source: str = "/dev/video0"
-    """/dev/video path or camera index (as a text: '"0"'), URL, video file, folder of pictures, or bag (folder, .mcap or .db3)."""
+    """/dev/video path or camera index (a text: '"0"'), URL, video file, folder of pictures, or bag (folder, .mcap, .db3)."""
     loop: bool = False
     """Whether a recording starts over at its end; stamps go on rising."""
     speed: float = 1.0
