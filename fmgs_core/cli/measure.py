@@ -17,6 +17,7 @@ from fmgs_core.evaluation.ablation import Row as AblationRow
 from fmgs_core.evaluation.ablation_picture import ablation_svg
 from fmgs_core.evaluation.disturbances import DisturbanceConfig
 from fmgs_core.evaluation.evaluate import EvaluationConfig, evaluate
+from fmgs_core.evaluation.marks import marks_json, marks_markdown, marks_svg, measure_at
 from fmgs_core.evaluation.tables import MeasuredTable, Row, measure_table
 
 
@@ -49,8 +50,10 @@ class Eval:
     a fixed number of steps."""
     iterations: int = 500
     """With --ablation: training steps of each fit."""
+    at: tuple[float, ...] = ()
+    """Wall seconds of one run at which to measure, in place of --budget-s: --at 20 60 180."""
     out: Path | None = None
-    """With --ablation: folder for ablation.md, ablation.json and ablation.svg."""
+    """With --ablation and --at: folder for the table (.md and .json) and a picture (.svg), named ablation or marks."""
     budget_s: float = 60.0
     """Wall seconds of streaming and training."""
     height: Literal["known", "unknown"] = "known"
@@ -67,6 +70,8 @@ class Eval:
     def run(self) -> int:
         if self.table is not None:
             return self._measure_table(self.table)
+        if self.at:
+            return self._measure_at()
         return self._ablate() if self.ablation else self._measure_sequence()
 
     def _measure_sequence(self) -> int:
@@ -92,11 +97,24 @@ class Eval:
             raise ValueError("eval --ablation: expected a sequence folder and --out DIR")
         with Display(Console(stderr=True)) as display:
             tables = ablate(self.sequence, AblationConfig(self.iterations, self.maps), self.config, display, _print_row)
-        self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "ablation.json").write_text(tables_json(tables))
-        (self.out / "ablation.md").write_text(table_markdown(tables))
-        (self.out / "ablation.svg").write_text(ablation_svg(tables))
+        self._write_out("ablation", tables_json(tables), table_markdown(tables), ablation_svg(tables))
         return 0
+
+    def _measure_at(self) -> int:
+        if self.sequence is None or self.preset in OFFLINE_PRESETS:
+            raise ValueError(f"eval --at: expected a sequence folder and a preset that fits online, got {self.preset!r}")
+        settings = EvaluationConfig(self.poses, self.priors, self.budget_s, self.height, maps=self.maps)
+        with Display(Console(stderr=True)) as display:
+            marks = measure_at(self.sequence, self.at, settings, self.config, display)
+        print(table := marks_markdown(marks), end="")
+        self._write_out("marks", marks_json(marks), table, marks_svg(marks))
+        return 0
+
+    def _write_out(self, name: str, figures: str, table: str, picture: str) -> None:
+        if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
+            for suffix, text in (("json", figures), ("md", table), ("svg", picture)):
+                (self.out / f"{name}.{suffix}").write_text(text)
 
     def _measure_table(self, name: str) -> int:
         if self.sequence is not None or self.data is None or self.body is None:

@@ -94,7 +94,26 @@ def evaluate(
         NobodyFound: the fit had nothing to learn from.
     """
     sequence, body = Sequence(root), default_body()
-    train = sequence.split("train")
+    result = fit(sequence, body, config, session_config, on_event)
+    figures = {
+        "fit_wall_s": result.fit_wall_s,
+        "iterations": result.snapshot.iterations,
+        "frames_seen": result.frames_with_person,
+    }
+    measured, comparisons = measure(sequence, body, result.avatar, result.states, config)
+    return Evaluation({k: round(float(v), 5) for k, v in (figures | measured).items()}, result, comparisons)
+
+
+def fit(
+    sequence: Sequence,
+    body: BodyModel,
+    config: EvaluationConfig,
+    session_config: SessionConfig,
+    on_event: Callable[[Event], None],
+    checkpoints_s: tuple[float, ...] = (),
+) -> SessionResult:
+    """One run over the train split; what was learned at `checkpoints_s` is put aside."""
+    root, train = sequence.root, sequence.split("train")
     session_config = replace(
         session_config,
         budget_s=config.budget_s,
@@ -104,18 +123,12 @@ def evaluate(
     disturbed = Disturbed(train, body, config.disturbance)
     prior = DisturbedPrior(_prior(root, config, session_config), disturbed)
     with disturbed.source(session_config.source, f"{sequence.name}/train", sequence.fps) as source:
-        session = Session(source, prior, _pose_source(config, session_config, train, body), body, session_config, on_event)
+        poses = _pose_source(config, session_config, train, body)
+        session = Session(source, prior, poses, body, session_config, on_event, checkpoints_s=checkpoints_s)
         try:
-            result = session.run(config.pace)
+            return session.run(config.pace)
         finally:
             prior.close()
-    figures = {
-        "fit_wall_s": result.fit_wall_s,
-        "iterations": result.snapshot.iterations,
-        "frames_seen": result.frames_with_person,
-    }
-    measured, comparisons = measure(sequence, body, result.avatar, result.states, config)
-    return Evaluation({k: round(float(v), 5) for k, v in (figures | measured).items()}, result, comparisons)
 
 
 def measure(

@@ -14,6 +14,17 @@ class NobodyFound(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """What a run had learned at some moment: what it would have left had it been stopped there."""
+
+    elapsed_s: float
+    """Since the first frame was asked for."""
+    snapshot: AvatarSnapshot
+    states: dict[int, BodyState]
+    """As of SessionResult."""
+
+
+@dataclass(frozen=True)
 class SessionResult:
     """What a finished session leaves."""
 
@@ -33,3 +44,5 @@ class SessionResult:
     skipped_steps: int
     warnings: list[str]
     reason: str
+    checkpoints: tuple[Checkpoint, ...] = ()
+    """One for each that was asked for and reached, in order."""

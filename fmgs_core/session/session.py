@@ -4,7 +4,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numba
 import numpy as np
@@ -24,7 +24,7 @@ from fmgs_core.session.likeness import Likeness
 from fmgs_core.session.meter import Meter
 from fmgs_core.session.observer import Observation, Observer, PoseSource
 from fmgs_core.session.recording import Recording, StageTimes
-from fmgs_core.session.result import NobodyFound, SessionResult
+from fmgs_core.session.result import Checkpoint, NobodyFound, SessionResult
 from fmgs_core.stream.source import FrameSource, SourceError
 from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.training.trainer import Trainer
@@ -54,6 +54,7 @@ class Session:
         on_event: called from the thread that runs the session, in order: SourceOpened first (when a frame was looked at),
             Finished last, however the session ends short of a KeyboardInterrupt.
         resume: go on from this avatar instead of from nothing.
+        checkpoints_s: seconds after which, at the end of the step under way, what was learned is put aside for the result.
         stop: setting it ends the session cleanly after the step under way.
         clock_s: seconds, for budget and beats.
     """
@@ -68,6 +69,7 @@ class Session:
         on_event: Callable[[Event], None] = lambda event: None,
         *,
         resume: AvatarSnapshot | None = None,
+        checkpoints_s: Sequence[float] = (),
         stop: threading.Event | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ):
@@ -91,6 +93,7 @@ class Session:
         self._frames = self._usable_frames = 0
         self._status = TrackingStatus.SEARCHING
         self._skipped_said = 0
+        self._checkpoints_s, self._checkpoints = sorted(checkpoints_s), list[Checkpoint]()
         self._warnings: list[str] = []
         self._announced = False
         self._unsaid: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -307,11 +310,20 @@ class Session:
             return
         with self._times.measured("training step"):
             report = self._trainer.step()
+        self._put_aside()
         self._say_switches()
         if self._meter.stepped(report):
             self._report_progress()
         if self._save_beat.due():
             self._on_event(SnapshotTaken(self._snapshot()))
+
+    def _put_aside(self) -> None:
+        """Copies only, some milliseconds: what a checkpoint costs is taken from the run that is measured."""
+        elapsed_s = self._meter.elapsed_s
+        while len(self._checkpoints) < len(self._checkpoints_s) and elapsed_s >= self._checkpoints_s[len(self._checkpoints)]:
+            assert self._trainer is not None
+            states = self._trainer.final_states(self._tracked)
+            self._checkpoints.append(Checkpoint(elapsed_s, self._snapshot(), states))
 
     def _end_stream(self, *, grow: bool) -> None:
         """No more is to come: whatever waits for evidence takes what there is."""
@@ -400,4 +412,5 @@ class Session:
             skipped_steps=self._trainer.skipped_steps,
             warnings=self._warnings,
             reason=reason,
+            checkpoints=tuple(self._checkpoints),
         )

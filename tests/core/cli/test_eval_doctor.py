@@ -65,6 +65,28 @@ def test_the_budget_must_be_positive(fmgs: Fmgs, tmp_path: Path):
     assert code == 1 and "EvaluationConfig.budget_s: expected more than zero seconds, got nan" in said
 
 
+def test_one_run_is_measured_at_several_times(fmgs: Fmgs, tiny: Path, tmp_path: Path):
+    given = ("--poses", "true", "--priors", "true", "--config.gaussians", 0)
+    code, said = fmgs("eval", tiny, *given, "--at", 1, 2, "--out", tmp_path / "new")
+    assert code == 0, said
+    assert {p.name for p in (tmp_path / "new").iterdir()} == {"marks.json", "marks.md", "marks.svg"}
+    assert len(json.loads((tmp_path / "new" / "marks.json").read_text())) == 2
+    assert (tmp_path / "new" / "marks.md").read_text() in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--ablation",), "eval --ablation: expected a sequence folder and --out DIR"),
+        (("--at", 20, "--preset", "paper"), "eval --at: expected a sequence folder and a preset that fits online, got 'paper'"),
+        (("--maps", "elsewhere"), "EvaluationConfig.maps: expected none with priors 'auto', got elsewhere"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(fmgs: Fmgs, tiny: Path, arguments: tuple, sentence: str):
+    code, said = fmgs("eval", tiny, *arguments)
+    assert code == 1 and sentence in said and "Traceback" not in said
+
+
 def test_doctor_says_what_is_used(fmgs: Fmgs):
     code, said = fmgs("doctor")
     assert code == 0

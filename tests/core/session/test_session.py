@@ -122,6 +122,23 @@ def test_snapshots_come_on_their_beat():
     assert [event.snapshot.iterations for event in taken] == [1, 4, 7, 10, 12]
 
 
+def test_a_checkpoint_is_what_a_run_of_that_length_leaves():
+    """A second passes with every frame, one step follows each: after 3 s three steps, and the poses of three frames."""
+
+    def after(frames: int, checkpoints_s: tuple[float, ...] = ()) -> SessionResult:
+        clock = ManualClock()
+        script = Script(list(turning(frames)), on_read=lambda _: clock.advance(1.0))
+        config = replace(CONFIG, final_iterations=0)
+        return make(script, config, clock_s=clock, checkpoints_s=checkpoints_s).run(Pace.ALL)
+
+    early, late = after(7, (5.5, 3.0, 100.0)).checkpoints
+    assert (early.elapsed_s, late.elapsed_s) == (3.0, 6.0)
+    for checkpoint, whole in ((early, after(3)), (late, after(6))):
+        assert checkpoint.snapshot.iterations == whole.snapshot.iterations and same(checkpoint.snapshot, whole.snapshot)
+        assert checkpoint.states.keys() == whole.states.keys()
+        assert all(np.array_equal(state.pose, whole.states[stamp].pose) for stamp, state in checkpoint.states.items())
+
+
 def test_a_snapshot_does_not_change_after_it_was_taken():
     taken: list[AvatarSnapshot] = []
     run(
