@@ -73,9 +73,12 @@ def _descriptor(leaf: Leaf, prefix: str, restart: Collection[str], live: Collect
     if leaf.bounds is not None and not leaf.kind.optional:
         _set_range(descriptor, leaf.kind.base, *leaf.bounds)
     elif leaf.bounds is not None:
-        low, high = leaf.bounds
-        descriptor.additional_constraints = f"{low:g} to {high:g}. {descriptor.additional_constraints}".strip()
+        descriptor.additional_constraints = f"{_in_words(*leaf.bounds)} {descriptor.additional_constraints}".strip()
     return descriptor
+
+
+def _in_words(low: float, high: float) -> str:
+    return f"At least {low:g}." if high >= 2**63 - 1 else f"{low:g} to {high:g}."
 
 
 def _set_range(descriptor: ParameterDescriptor, number: type, low: float, high: float) -> None:

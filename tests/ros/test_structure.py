@@ -9,7 +9,7 @@ from tests.core.test_imports import imported_modules
 
 REPOSITORY = Path(__file__).parents[2]
 MODULES = sorted((REPOSITORY / "fmgs_ros").glob("*.py"))
-NEEDS_ROS = {"humans", "lifecycle", "params", "replay"}
+NEEDS_ROS = {"humans", "launching", "lifecycle", "params", "replay"}
 """Modules that import ROS when they are imported, as those do whose name ends in _node or _topics. All others are tested
 without it, and import it inside of functions."""
 ROS = {

@@ -1,0 +1,107 @@
+"""Pieces of the launch files. Runs in the process of `ros2 launch`, so nothing of fmgs_core is imported here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, RegisterEventHandler
+from launch.event_handlers import OnProcessStart
+from launch.events import matches_action
+from launch.launch_context import LaunchContext
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from lifecycle_msgs.msg import Transition
+
+PACKAGE = "fmgs_ros"
+
+
+def managed_node(
+    executable: str,
+    *,
+    parameters: Mapping[str, Any],
+    params_file: str = "",
+    namespace: str = "",
+    remappings: Mapping[str, str] | None = None,
+    python: str = "",
+    log_level: str = "info",
+    respawn: bool = False,
+) -> LifecycleNode:
+    """One of our nodes. Parameters count more than those of the file.
+
+    Args:
+        python: interpreter to run it with; empty takes `python3` of the environment, an active virtual one included.
+    """
+    return LifecycleNode(
+        package=PACKAGE,
+        executable=executable,
+        name=executable,
+        namespace=namespace,
+        parameters=[*([params_file] if params_file else []), dict(parameters)],
+        remappings=list((remappings or {}).items()),
+        prefix=[python] if python else None,
+        ros_arguments=["--log-level", f"{executable}:={log_level}"],
+        respawn=respawn,
+        respawn_delay=2.0,
+        output="screen",
+        emulate_tty=True,
+    )
+
+
+def started(node: LifecycleNode) -> list[Any]:
+    """The node with what configures it as soon as its process runs, after each respawn too, and then activates it."""
+
+    def emit(transition: int) -> EmitEvent:
+        return EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition))
+
+    configure = OnProcessStart(target_action=node, on_start=[emit(Transition.TRANSITION_CONFIGURE)])
+    activate = OnStateTransition(
+        target_lifecycle_node=node,
+        start_state="configuring",  # not when somebody deactivates it
+        goal_state="inactive",
+        entities=[emit(Transition.TRANSITION_ACTIVATE)],
+    )
+    return [RegisterEventHandler(configure), RegisterEventHandler(activate), node]
+
+
+def plain_node(package: str, executable: str, *, namespace: str = "", arguments: tuple[str, ...] = (), **options: Any) -> Node:
+    """A node of another package, such as rviz2; ros2 launch says when the package is not installed."""
+    return Node(package=package, executable=executable, namespace=namespace, arguments=list(arguments), **options)
+
+
+def recording(folder: str, topics: list[str]) -> ExecuteProcess:
+    """`ros2 bag record` of the topics into a folder that must not exist yet."""
+    return ExecuteProcess(cmd=["ros2", "bag", "record", "--output", folder, "--topics", *topics], output="screen")
+
+
+def arguments(described: Mapping[str, tuple[str, str] | tuple[str, str, list[str]]]) -> list[Any]:
+    """Launch arguments from name: (default, description, and perhaps the choices)."""
+    return [
+        DeclareLaunchArgument(name, default_value=default, description=text, choices=choices[0] if choices else None)
+        for name, (default, text, *choices) in described.items()
+    ]
+
+
+class Given:
+    """The values of the launch arguments."""
+
+    def __init__(self, context: LaunchContext, names: Mapping[str, Any]):
+
+        self._values = {name: LaunchConfiguration(name).perform(context) for name in names}
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def on(self, name: str) -> bool:
+        return self[name].lower() in ("true", "1", "on", "yes")
+
+    def path(self, name: str) -> str:
+        """Absolute: a node need not share the folder that launch was called in. Empty stays empty."""
+        return str(Path(self[name]).expanduser().absolute()) if self[name] else ""
+
+
+def share(*parts: str) -> str:
+    """A file that the package has installed."""
+    return str(Path(get_package_share_directory(PACKAGE), *parts))
