@@ -1,4 +1,4 @@
-"""Starts a node's module so that a Ctrl-C while torch is still being imported ends without a traceback, too."""
+"""Starts a node's module, and ends its process, so that a signal at any moment leaves no traceback and exit code 0."""
 
 import os
 import signal
@@ -13,4 +13,9 @@ def run(module: str) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: sys.exit(0))
-    sys.exit(import_module(module).main())
+    code = import_module(module).main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not through the interpreter's own end: it takes the signal handlers away while it waits for native threads, so that the
+    # SIGTERM of an impatient ros2 launch would still count as a crash.
+    os._exit(code)

@@ -16,6 +16,8 @@ from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
 PACKAGE = "fmgs_ros"
+PATIENCE_S = 15
+"""Seconds that a node has to end after Ctrl-C; it gives up by itself before."""
 
 
 def managed_node(
@@ -46,7 +48,9 @@ def managed_node(
         respawn=respawn,
         respawn_delay=2.0,
         output="screen",
-        emulate_tty=True,
+        exec_name=executable,
+        # A training step on a busy machine takes longer than the five seconds that launch waits by itself.
+        sigterm_timeout=str(PATIENCE_S),
     )
 
 

@@ -22,8 +22,8 @@ from rclpy.signals import SignalHandlerOptions
 
 # Signals are looked at this often while nothing else happens [s].
 WAKE_S = 0.25
-# A thread that ignores its stop event [s], and a node that does not end [s]; ros2 launch sends SIGTERM after 5 s.
-JOIN_S, END_S = 4.0, 10.0
+# A thread that ignores its stop event [s], and a node that does not end [s].
+JOIN_S, END_S = 6.0, 12.0
 
 AUTOSTART = "Configure and activate at once, without a launch file or `ros2 lifecycle set`."
 
