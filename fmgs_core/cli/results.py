@@ -1,4 +1,4 @@
-"""What a run leaves behind: the avatar, three videos, and a report."""
+"""What a run leaves behind: the avatar, three videos, a picture of when each part switched on, and a report."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from fmgs_core.body.skinning import posed_joints
 from fmgs_core.config import SessionConfig
 from fmgs_core.evaluation.metrics import mask_iou
 from fmgs_core.evaluation.report import Curve, Picture, RunReport, write_report
+from fmgs_core.evaluation.timeline import Mark, Timeline, write_timeline
 from fmgs_core.export.video import VideoWriter
 from fmgs_core.rendering.pictures import color_picture, composite, draw, label_map, label_picture, normal_picture
 from fmgs_core.rendering.views import around
@@ -40,6 +41,7 @@ class Written:
     turntable: Path
     overlay: Path
     masks: Path
+    schedule: Path
     report: Path
     figures: dict[str, float | int | str]
 
@@ -56,11 +58,13 @@ def write_results(
     front = resting_state(result.avatar, shown or list(result.states.values()))
     strip = _write_turntable(out / "turntable.mp4", result.avatar, front, progress)
     rows, ious = _write_overlays(out / "overlay.mp4", out / "masks.mp4", result, records, progress)
-    figures = _figures(result, ious)
+    figures, timeline = _figures(result, ious), _timeline(result)
+    write_timeline(out / "schedule.svg", timeline)
     report = RunReport(
         title="fmgs_ros: online avatar",
         source=source_name,
         figures=figures,
+        timeline=timeline,
         curves=_curves(result),
         pictures={"Turntable": strip, "Input, reconstruction, labels": rows, "Normals": _normals(result.avatar, front)},
         timings_ms={k: round(v, 2) for k, v in result.timings_ms.items()},
@@ -68,7 +72,15 @@ def write_results(
         warnings=result.warnings,
     )
     write_report(out / "report.html", report)
-    return Written(avatar_path, out / "turntable.mp4", out / "overlay.mp4", out / "masks.mp4", out / "report.html", figures)
+    return Written(
+        avatar=avatar_path,
+        turntable=out / "turntable.mp4",
+        overlay=out / "overlay.mp4",
+        masks=out / "masks.mp4",
+        schedule=out / "schedule.svg",
+        report=out / "report.html",
+        figures=figures,
+    )
 
 
 def resting_state(avatar: Avatar, states: list[BodyState]) -> BodyState:
@@ -168,6 +180,16 @@ def _figures(result: SessionResult, ious: list[float]) -> dict[str, float | int 
         "steps_skipped": result.skipped_steps,
         "ended": result.reason,
     }
+
+
+def _timeline(result: SessionResult) -> Timeline:
+    progress = result.progress
+    return Timeline(
+        [p.elapsed_s for p in progress],
+        [p.yaw_deg for p in progress],
+        [p.keyframes for p in progress],
+        [Mark(s.elapsed_s, s.what, s.why) for s in result.switches],
+    )
 
 
 def _curves(result: SessionResult) -> dict[str, Curve]:

@@ -36,7 +36,7 @@ class Run:
     source: Annotated[str, tyro.conf.Positional]
     """Camera index, video file, URL, image folder, mcap or sqlite3 bag, or avatar_gt/1 sequence folder."""
     out: Path = Path("out")
-    """Folder for avatar.safetensors, turntable.mp4, overlay.mp4, masks.mp4, report.html and report.json."""
+    """Folder for avatar.safetensors, turntable.mp4, overlay.mp4, masks.mp4, schedule.svg, report.html and report.json."""
     pace: Literal["auto", "live", "all"] = "auto"
     """live: as it comes, for --config.budget-s seconds. all: every frame, repeatable bit for bit. auto: live for cameras."""
     preset: Literal["cpu", "gpu", "paper"] = "cpu"
@@ -147,5 +147,5 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
 def _print_written(written: Written) -> None:
     for name, value in written.figures.items():
         print(f"  {name:24} {value}")
-    for path in (written.avatar, written.turntable, written.overlay, written.masks, written.report):
+    for path in (written.avatar, written.turntable, written.overlay, written.masks, written.schedule, written.report):
         print(f"  {path}")

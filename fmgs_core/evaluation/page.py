@@ -12,6 +12,7 @@ from PIL import Image
 
 from fmgs_core.evaluation.curves import NUM_COLOURS, Curve, curve_svg
 from fmgs_core.evaluation.page_style import STYLE
+from fmgs_core.evaluation.timeline import Timeline, timeline_svg
 
 _HEADLINES = 6
 _UNITS = {"db": "dB", "mm": "mm", "m": "m", "ms": "ms", "s": "s", "deg": "°", "hz": "Hz", "fps": "fps", "px": "px", "mb": "MB"}
@@ -66,6 +67,10 @@ def pictures_section(name: str, pictures: list[Picture]) -> str:
 def curves_section(curves: dict[str, Curve]) -> str:
     drawn = "".join(f"<div><h3>{escape(name)}</h3>{_legend(curve)}{curve_svg(curve)}</div>" for name, curve in curves.items())
     return f'<section><h2>Over the run</h2><div class="curves">{drawn}</div></section>' if curves else ""
+
+
+def timeline_section(timeline: Timeline | None) -> str:
+    return "" if timeline is None else f"<section><h2>When each part switched on</h2>{timeline_svg(timeline)}</section>"
 
 
 def timings_section(timings_ms: dict[str, float]) -> str:

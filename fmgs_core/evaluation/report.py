@@ -14,9 +14,11 @@ from fmgs_core.evaluation.page import (
     figures_section,
     page,
     pictures_section,
+    timeline_section,
     timings_section,
     warnings_section,
 )
+from fmgs_core.evaluation.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class RunReport:
     """What was replayed or watched, and when, in words."""
     figures: dict[str, float | int | str]
     """By name, unit last ("novel_view_psnr_db"); the first six are the headline."""
+    timeline: Timeline | None = None
+    """When each part switched on."""
     curves: dict[str, Curve] = field(default_factory=dict)
     """By title: loss by term, PSNR of held-back frames, tracking confidence, iterations per second."""
     pictures: dict[str, list[Picture]] = field(default_factory=dict)
@@ -73,6 +77,7 @@ def report_html(report: RunReport) -> str:
         figures_section(report.figures),
         warnings_section(warnings),
         *(pictures_section(name, group) for name, group in report.pictures.items()),
+        timeline_section(report.timeline),
         curves_section(report.curves),
         timings_section(report.timings_ms),
         config_section(report.config),

@@ -54,7 +54,7 @@ def test_a_run_leaves_avatar_videos_and_report(play, tmp_path: Path):
     out = tmp_path / "new" / "out"
     assert code == 0
     assert sorted(p.name for p in out.iterdir()) == [
-        "avatar.safetensors", "masks.mp4", "overlay.mp4", "report.html", "report.json", "turntable.mp4",
+        "avatar.safetensors", "masks.mp4", "overlay.mp4", "report.html", "report.json", "schedule.svg", "turntable.mp4",
     ]  # fmt: skip
     assert load_avatar(out / "avatar.safetensors").iterations == 7
     assert figures(out) | {"frames": 5, "frames_with_person": 5, "iterations": 7, "ended": "the stream ended"} == figures(out)
