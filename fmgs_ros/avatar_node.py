@@ -17,6 +17,8 @@ from fmgs_core.config import Pace
 from fmgs_core.priors import Prior
 from fmgs_core.priors.mediapipe import MediaPipePrior
 from fmgs_core.priors.recorded import RecordedPrior
+from fmgs_core.session.events import Event, Preparing
+from fmgs_core.session.warmup import warm_up
 from fmgs_core.stream.source import FrameSource
 from fmgs_core.tracking.tracker import TrackedBody
 from fmgs_core.transport import Announcement, ServerKeys, SnapshotServer
@@ -68,6 +70,7 @@ class AvatarNode(ManagedNode):
             self._avatar, said = avatar_files.load(config.avatar, self._body)
             self.get_logger().info(said)
         self._prior = self._opened_prior(stack)
+        warm_up(self._body, config.session, self._say)
         self._server = self._opened_server(stack)
         self._announced: Announcement | None = None
         self._tracked, self._latencies, self._frame_id = RateMeter(), Latencies(1000), config.camera_frame
@@ -163,6 +166,10 @@ class AvatarNode(ManagedNode):
             avatar_files.save(self._config.autosave, snapshot)
         except OSError as error:
             self._warn(f"{self._config.autosave}: the avatar could not be saved, it is tried again later: {error}")
+
+    def _say(self, event: Event) -> None:
+        if isinstance(event, Preparing):
+            self.get_logger().info(event.what)
 
     def _warn(self, message: str) -> None:
         self.get_logger().warning(message)

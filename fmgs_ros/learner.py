@@ -12,8 +12,7 @@ from fmgs_core.body.template import BodyModel
 from fmgs_core.config import Pace, SessionConfig
 from fmgs_core.priors import Prior
 from fmgs_core.session import NobodyFound, Session
-from fmgs_core.session.events import Event, FrameTracked, Preparing, Progress, SnapshotTaken, StatusChanged, Warned
-from fmgs_core.session.warmup import warm_up
+from fmgs_core.session.events import Event, FrameTracked, Progress, SnapshotTaken, StatusChanged, Warned
 from fmgs_core.stream.source import FrameSource
 from fmgs_core.tracking.tracker import BodyTracker, TrackedBody
 from fmgs_core.types import Frame, PriorMaps
@@ -76,6 +75,7 @@ class Learner:
     `begin`; what it learned can be saved all the while.
 
     Args:
+        config: its kernels are warm (fmgs_core.session.warmup), or the first pictures are lost.
         prior: looked at by one session at a time, and not closed here.
         pace: ALL reads every frame and ends with the source; LIVE takes the newest.
     """
@@ -95,7 +95,7 @@ class Learner:
         self._lock, self._number = threading.Lock(), 0
         self._stop = threading.Event()
         self._session: Session | None = None
-        self._paused = self._is_warm = False
+        self._paused = False
         self._state, self._message = State.WAITING, "starting"
         self.snapshot: AvatarSnapshot | None = None
         """The newest of the avatar, and None while there is nothing to show."""
@@ -184,9 +184,6 @@ class Learner:
         self._state, self._message = State.FINISHED, reason
 
     def _made(self, order: _Order) -> Session:
-        if not self._is_warm:
-            warm_up(self._body, self._config, self._hear)
-            self._is_warm = True
         session = Session(
             self._source,
             self._prior,
@@ -211,7 +208,7 @@ class Learner:
         self._state, self._message = State.FAILED, " ".join(f"{type(error).__name__}: {error}".split())
         self._listeners.failed("the training broke", error)
 
-    def _hear(self, event: Event, number: int = 0) -> None:
+    def _hear(self, event: Event, number: int) -> None:
         match event:
             case FrameTracked():
                 self._tracked = event
@@ -219,8 +216,6 @@ class Learner:
                 self._progress, self._state = event, State.TRAINING
             case SnapshotTaken(snapshot):
                 self._keep(snapshot, number)
-            case Preparing(what):
-                self._message = what
             case StatusChanged(after=after):
                 self._message = f"person: {after.value}"
             case Warned(message):

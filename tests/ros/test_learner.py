@@ -47,8 +47,7 @@ class Heard:
 
 @pytest.fixture(autouse=True)
 def _scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script says what the tracker finds, and there is nothing to warm up."""
-    monkeypatch.setattr("fmgs_ros.learner.warm_up", lambda *_: None)
+    """The script says what the tracker finds."""
     monkeypatch.setattr("fmgs_ros.learner.BodyTracker", lambda *_: Tracking.script)
 
 
