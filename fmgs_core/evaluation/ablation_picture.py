@@ -21,7 +21,7 @@ def ablation_svg(tables: tuple[AblationTable, ...]) -> str:
         figure = Figure(figsize=(10.0, 1.1 + _ROW_IN * len(names)), layout="constrained")
         panels = figure.subplots(1, len(PANELS), sharey=True)
         for axes, name in zip(panels, PANELS, strict=True):
-            _draw_panel(axes, name, tables)
+            _draw_panel(axes, name, tables, names)
         panels[0].set_yticks(range(len(names)), names)
         panels[0].invert_yaxis()
         handles = [_mark(i, table.maps) for i, table in enumerate(tables)]
@@ -29,15 +29,15 @@ def ablation_svg(tables: tuple[AblationTable, ...]) -> str:
         return standalone(figure)
 
 
-def _draw_panel(axes: Axes, name: str, tables: tuple[AblationTable, ...]) -> None:
+def _draw_panel(axes: Axes, name: str, tables: tuple[AblationTable, ...], rows: list[str]) -> None:
     better = "more is better" if name in MORE_IS_BETTER else "less is better"
     axes.set_title(f"{COLUMNS[name][0]}\n{better}", fontsize=9, color=FOREGROUND)
     axes.tick_params(length=0)
-    axes.margins(x=0.12)
+    axes.margins(x=0.12, y=0.06)
     axes.locator_params(axis="x", nbins=4)
     for i, table in enumerate(tables):
-        values = [row.figures[name] for row in table.rows]
-        axes.plot(values, range(len(values)), ls="", marker=_MARKS[i], ms=5 - i, color=LINES[i])
+        values, heights = zip(*((row.figures[name], rows.index(row.name)) for row in table.rows), strict=True)
+        axes.plot(values, heights, ls="", marker=_MARKS[i], ms=5 - i, color=LINES[i])
 
 
 def _mark(index: int, label: str) -> Line2D:
