@@ -44,7 +44,7 @@ def managed_node(
         parameters=[*([params_file] if params_file else []), dict(parameters)],
         remappings=list((remappings or {}).items()),
         prefix=[python] if python else None,
-        ros_arguments=["--log-level", f"{executable}:={log_level}"],
+        ros_arguments=["--log-level", f"{_logger(namespace, executable)}:={log_level}"],
         respawn=respawn,
         respawn_delay=2.0,
         output="screen",
@@ -109,3 +109,8 @@ class Given:
 def share(*parts: str) -> str:
     """A file that the package has installed."""
     return str(Path(get_package_share_directory(PACKAGE), *parts))
+
+
+def _logger(namespace: str, name: str) -> str:
+    """Name of a node's logger, so that the level is not that of the middleware too."""
+    return ".".join([*namespace.strip("/").split("/"), name]).lstrip(".")
