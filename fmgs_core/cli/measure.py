@@ -53,7 +53,7 @@ class Eval:
     at: tuple[float, ...] = ()
     """Wall seconds of one run at which to measure, in place of --budget-s: --at 20 60 180."""
     out: Path | None = None
-    """With --ablation and --at: folder for the table (.md and .json) and a picture (.svg), named ablation or marks."""
+    """With --ablation and --at: folder for the table (.md and .json) and a picture (.svg), named ablation_figures or marks."""
     budget_s: float = 60.0
     """Wall seconds of streaming and training."""
     height: Literal["known", "unknown"] = "known"
@@ -97,7 +97,7 @@ class Eval:
             raise ValueError("eval --ablation: expected a sequence folder and --out DIR")
         with Display(Console(stderr=True)) as display:
             tables = ablate(self.sequence, AblationConfig(self.iterations, self.maps), self.config, display, _print_row)
-        self._write_out("ablation", tables_json(tables), table_markdown(tables), ablation_svg(tables))
+        self._write_out("ablation_figures", tables_json(tables), table_markdown(tables), ablation_svg(tables))
         return 0
 
     def _measure_at(self) -> int:

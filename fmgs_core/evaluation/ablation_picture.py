@@ -10,6 +10,8 @@ from fmgs_core.evaluation.curves import FOREGROUND, LINES, STYLE, standalone
 
 PANELS = ("psnr_view", "psnr_pose", "normal_deg_view", "depth_mm_view", "chamfer_mm", "miou28_view")
 MORE_IS_BETTER = frozenset({"psnr_view", "psnr_pose", "miou28_view"})
+LEAST_SPAN = 0.02
+"""Of an axis, as a share of its values: noise is not blown up to the width of a panel."""
 _MARKS = ("o", "D")
 _ROW_IN = 0.24
 
@@ -34,10 +36,13 @@ def _draw_panel(axes: Axes, name: str, tables: tuple[AblationTable, ...], rows: 
     axes.set_title(f"{COLUMNS[name][0]}\n{better}", fontsize=9, color=FOREGROUND)
     axes.tick_params(length=0)
     axes.margins(x=0.12, y=0.06)
-    axes.locator_params(axis="x", nbins=4)
     for i, table in enumerate(tables):
         values, heights = zip(*((row.figures[name], rows.index(row.name)) for row in table.rows), strict=True)
         axes.plot(values, heights, ls="", marker=_MARKS[i], ms=5 - i, color=LINES[i])
+    low, high = axes.get_xlim()
+    room = max(0.0, LEAST_SPAN * high - (high - low)) / 2
+    axes.set_xlim(low - room, high + room)
+    axes.locator_params(axis="x", nbins=3)
 
 
 def _mark(index: int, label: str) -> Line2D:
