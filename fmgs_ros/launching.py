@@ -1,11 +1,12 @@
 """Pieces of the launch files. Runs in the process of `ros2 launch`, so nothing of fmgs_core is imported here."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, RegisterEventHandler
+from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessStart
 from launch.events import matches_action
 from launch.launch_context import LaunchContext
@@ -55,19 +56,31 @@ def managed_node(
 
 
 def started(node: LifecycleNode) -> list[Any]:
-    """The node with what configures it as soon as its process runs, after each respawn too, and then activates it."""
+    """The node with what configures and activates it as soon as its process runs, after each respawn too. Later transitions
+    are left to whoever asks for them."""
+    starting = threading.Event()
 
     def emit(transition: int) -> EmitEvent:
         return EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition))
 
-    configure = OnProcessStart(target_action=node, on_start=[emit(Transition.TRANSITION_CONFIGURE)])
-    activate = OnStateTransition(
+    def configure(_context: LaunchContext) -> list[EmitEvent]:
+        starting.set()
+        return [emit(Transition.TRANSITION_CONFIGURE)]
+
+    def activate(_context: LaunchContext) -> list[EmitEvent]:
+        if not starting.is_set():
+            return []
+        starting.clear()
+        return [emit(Transition.TRANSITION_ACTIVATE)]
+
+    on_start = OnProcessStart(target_action=node, on_start=[OpaqueFunction(function=configure)])
+    on_configured = OnStateTransition(
         target_lifecycle_node=node,
-        start_state="configuring",  # not when somebody deactivates it
+        start_state="configuring",
         goal_state="inactive",
-        entities=[emit(Transition.TRANSITION_ACTIVATE)],
+        entities=[OpaqueFunction(function=activate)],
     )
-    return [RegisterEventHandler(configure), RegisterEventHandler(activate), node]
+    return [RegisterEventHandler(on_start), RegisterEventHandler(on_configured), node]
 
 
 def plain_node(package: str, executable: str, *, namespace: str = "", arguments: tuple[str, ...] = (), **options: Any) -> Node:
