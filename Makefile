@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-ros lint bench clean
 
 help:
 	@echo "make demo   fit an avatar to the sample bag and show where its pictures are (out/demo)"
 	@echo "make test   run the tests"
+	@echo "make test-ros   run those that need ROS 2: source it and the workspace that colcon has built this package in"
 	@echo "make lint   ruff and pyright"
 	@echo "make bench  time every stage beside a C++ twin (needs g++) and compare with benchmarks/baseline.json; four minutes"
 
@@ -18,6 +19,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-ros: $(READY)
+	@$(BIN)/python -c "import rclpy, fmgs_ros.msg" || { echo "source ROS 2 and a workspace with this package (colcon build)"; exit 1; }
+	$(BIN)/python -m pytest tests/ros
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
