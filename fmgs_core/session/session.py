@@ -25,6 +25,7 @@ from fmgs_core.session.meter import Meter
 from fmgs_core.session.observer import Observation, Observer, PoseSource
 from fmgs_core.session.recording import Recording, StageTimes
 from fmgs_core.session.result import Checkpoint, NobodyFound, SessionResult
+from fmgs_core.session.warnings import Warnings
 from fmgs_core.stream.source import FrameSource, SourceError
 from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.training.trainer import Trainer
@@ -92,11 +93,9 @@ class Session:
         self._tracked: dict[int, tuple[BodyState, Camera]] = {}
         self._frames = self._usable_frames = 0
         self._status = TrackingStatus.SEARCHING
-        self._skipped_said = 0
         self._checkpoints_s, self._checkpoints = sorted(checkpoints_s), list[Checkpoint]()
-        self._warnings: list[str] = []
+        self._warnings = Warnings()
         self._announced = False
-        self._unsaid: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._failure: str | None = None
 
     def run(self, pace: Pace) -> SessionResult:
@@ -123,9 +122,7 @@ class Session:
 
         May be called from any thread; the event comes from the session's own, after SourceOpened.
         """
-        if message not in self._warnings:
-            self._warnings.append(message)
-            self._unsaid.put(message)
+        self._warnings.add(message)
 
     def pause(self) -> None:
         """Learns nothing after the step under way, until `resume`. At pace live frames are read and dropped, at pace all
@@ -347,8 +344,8 @@ class Session:
                                     source.camera_is_estimated))  # fmt: skip
 
     def _say_warnings(self) -> None:
-        while not self._unsaid.empty():
-            self._on_event(Warned(self._unsaid.get()))
+        for message in self._warnings.take():
+            self._on_event(Warned(message))
 
     def _say_switches(self) -> None:
         assert self._trainer is not None
@@ -377,14 +374,8 @@ class Session:
 
     def _report_progress(self, *, last: bool = False) -> None:
         assert self._trainer is not None
-        self._warn_of_skipped_steps(self._trainer.skipped_steps)
+        self._warnings.skipped_steps(self._trainer.skipped_steps)
         self._on_event(self._meter.report(self._trainer, self._frames, self.frames_dropped, last=last))
-
-    def _warn_of_skipped_steps(self, skipped: int) -> None:
-        """When there is a first one, and when there are ten times as many as last said."""
-        if skipped and skipped >= 10 * self._skipped_said:
-            self._skipped_said = skipped
-            self.warn(f"{skipped} training step(s) left out: a gradient was not finite")
 
     def _snapshot(self) -> AvatarSnapshot:
         assert self._trainer is not None
@@ -410,7 +401,7 @@ class Session:
             frames_with_person=self._usable_frames,
             fit_wall_s=fit_wall_s,
             skipped_steps=self._trainer.skipped_steps,
-            warnings=self._warnings,
+            warnings=self._warnings.all,
             reason=reason,
             checkpoints=tuple(self._checkpoints),
         )
