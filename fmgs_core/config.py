@@ -7,6 +7,7 @@ from enum import Enum
 from fmgs_core.avatar.fields import FieldConfig
 from fmgs_core.priors.mediapipe import MediaPipeConfig
 from fmgs_core.stream.source import SourceConfig
+from fmgs_core.tracking.smoothing import SmoothingConfig
 from fmgs_core.tracking.tracker import TrackerConfig
 from fmgs_core.training.background import BackgroundConfig
 from fmgs_core.training.keyframes import MemoryConfig
@@ -30,6 +31,7 @@ class SessionConfig:
     source: SourceConfig = field(default_factory=SourceConfig)
     mediapipe: MediaPipeConfig = field(default_factory=MediaPipeConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     gaussians: int = 55_000
     """Gaussians of the avatar in the end: the body's longest edges are halved until it has as many faces. It starts with one

@@ -27,6 +27,7 @@ from fmgs_core.session.recording import Recording, StageTimes
 from fmgs_core.session.result import Checkpoint, NobodyFound, SessionResult
 from fmgs_core.session.warnings import Warnings
 from fmgs_core.stream.source import FrameSource, SourceError
+from fmgs_core.tracking.second_look import SecondLook
 from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.training.trainer import Trainer
 from fmgs_core.types import BodyState, Camera, Frame
@@ -91,6 +92,7 @@ class Session:
         self._resumed_iterations = 0 if resume is None else resume.iterations
         self._resumed_frames = 0 if resume is None else resume.frames_seen
         self._tracked: dict[int, tuple[BodyState, Camera]] = {}
+        self._second_look = SecondLook(body, config.tracker, config.smoothing)
         self._frames = self._usable_frames = 0
         self._status = TrackingStatus.SEARCHING
         self._checkpoints_s, self._checkpoints = sorted(checkpoints_s), list[Checkpoint]()
@@ -154,6 +156,7 @@ class Session:
                 break
             self._take(self._observe(frame))
             self._train(self._config.iterations_per_frame)
+        self._look_at_the_rest()
         if self._config.final_iterations:
             self._end_stream(grow=True)
         self._train(self._config.final_iterations)
@@ -172,6 +175,7 @@ class Session:
                 if watching:
                     watching = self._receive(observed, wait_s=0.1 if waits else 0.0)
                     if not watching:
+                        self._look_at_the_rest()
                         self._end_stream(grow=False)
                     # One core belongs to prior and tracker: when training took both of two, half of the frames were lost.
                     numba.set_num_threads(max(1, threads - 1) if watching else threads)
@@ -278,9 +282,28 @@ class Session:
             if tracked.inflation is not None and starts:
                 self._trainer.avatar.set_surface_offset(torch.from_numpy(np.asarray(tracked.inflation, np.float32)))
             self._trainer.add(seen.frame, seen.maps, tracked.state)
+        if tracked.evidence is not None:
+            self._second_look.add(tracked.evidence)
+            if self._second_look.due:
+                self._look_again()
         self._say_switches()
         if self._source.live and len(self._tracked) > MAX_STATES:
             self._forget_old_states()
+
+    def _look_again(self) -> None:
+        """Poses of the past by what came after them, for the keyframes and for what is left at the end."""
+        assert self._trainer is not None
+        with self._times.measured("second look"):
+            states = self._second_look.states()
+        self._trainer.restate(states)
+        for stamp_ns, state in states.items():
+            if stamp_ns in self._tracked:
+                self._tracked[stamp_ns] = (state, self._tracked[stamp_ns][1])
+
+    def _look_at_the_rest(self) -> None:
+        """Once the stream is over."""
+        if self._second_look.behind:
+            self._look_again()
 
     def _forget_old_states(self) -> None:
         """The older half; those of keyframes stay, because their poses are still being refined."""

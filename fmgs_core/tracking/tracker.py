@@ -11,19 +11,19 @@ import numpy as np
 from jaxtyping import Float
 
 from fmgs_core.body.template import BodyModel
-from fmgs_core.geometry import rigid_inverse
 from fmgs_core.tracking.anatomy import anatomy_of
 from fmgs_core.tracking.detection import TRUNK, Detection, along_viewing_ray, detection_of, landmark_terms
+from fmgs_core.tracking.evidence import FrameEvidence
 from fmgs_core.tracking.flips import ExpectedLandmarks, FlipGuard, FlipVerdict
-from fmgs_core.tracking.history import ROOT_TURN_SHARE, TURN_SHARE, MotionHistory, no_prediction, world_pose
+from fmgs_core.tracking.history import ROOT_TURN_SHARE, TURN_SHARE, MotionHistory, no_prediction
 from fmgs_core.tracking.initialisation import analytic_pose, initial_translation
-from fmgs_core.tracking.kinematics import NUM_JOINTS, BodyPose, posed_points, skeleton_of
+from fmgs_core.tracking.kinematics import BodyPose, posed_points, skeleton_of
 from fmgs_core.tracking.landmarks import landmark_table
 from fmgs_core.tracking.residuals import NEAR_M
 from fmgs_core.tracking.shape import ShapeBelief
 from fmgs_core.tracking.silhouette import MaskOutline, Silhouette, mask_outline
-from fmgs_core.tracking.so3 import log_so3
-from fmgs_core.tracking.solver import LandmarkTerms, Problem, Solution, solve
+from fmgs_core.tracking.solver import Problem, Solution, solve
+from fmgs_core.tracking.states import body_state
 from fmgs_core.tracking.upright import upright_points, upright_terms
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
 
@@ -94,6 +94,8 @@ class TrackedBody:
     """The detector's left and right were exchanged in this frame."""
     inflation: Float[np.ndarray, " V"] | None
     """Dressed surface above the body along the rest normals [m], float32; None before the first contour."""
+    evidence: FrameEvidence | None = None
+    """By which the frame can be fitted anew, together with others (SecondLook); None on a frame that was not believed."""
 
 
 class BodyTracker:
@@ -136,13 +138,14 @@ class BodyTracker:
         if fit is None or confidence == 0.0:
             return self._missed()
         self._remember(fit.solution, frame)
-        return TrackedBody(self._last_state, self._status, confidence, verdict.corrected, self._inflation)
+        evidence = FrameEvidence(frame.stamp_ns, frame.camera, fit.problem, fit.solution.pose)
+        return TrackedBody(self._last_state, self._status, confidence, verdict.corrected, self._inflation, evidence)
 
     def _confidence(self, detection: Detection, fit: "_Fit", camera: Camera) -> float:
         """As TrackedBody.confidence says."""
         pixels = self._landmark_pixels(fit.solution.pose, camera)
         main = np.isin(self._table.detected, MAIN_JOINTS)
-        error = np.median(np.linalg.norm(pixels - fit.landmarks.targets, axis=1)[main]) / fit.height_px
+        error = np.median(np.linalg.norm(pixels - fit.problem.landmarks.targets, axis=1)[main]) / fit.height_px
         overlap = 1.0 if fit.iou is None else np.clip((fit.iou - WORST_IOU) / (GOOD_IOU - WORST_IOU), 0.0, 1.0)
         return float(detection.visibility[MAIN_JOINTS].mean() * max(0.0, 1 - error / WORST_ERROR_HEIGHTS) * overlap)
 
@@ -224,9 +227,9 @@ class BodyTracker:
         outline = self._outline(mask, frame.camera, height_px) if np.isfinite(solution.cost) else None
         iou = None
         if outline is not None:
-            solution, iou = self._refined(solution, problem, outline, height_px, first=first)
+            solution, problem, iou = self._refined(solution, problem, outline, height_px, first=first)
         finite = all(np.isfinite(part).all() for part in (solution.cost, solution.information, *solution.pose))
-        return _Fit(solution, problem.landmarks, height_px, iou) if finite else None
+        return _Fit(solution, problem, height_px, iou) if finite else None
 
     def _analytic(self, detection: Detection, camera: Camera) -> BodyPose:
         intrinsics, betas = _intrinsics(camera), self._shape.betas
@@ -239,7 +242,7 @@ class BodyTracker:
 
     def _refined(
         self, solution: Solution, problem: Problem, outline: MaskOutline, height_px: float, *, first: bool
-    ) -> tuple[Solution, float]:
+    ) -> tuple[Solution, Problem, float]:
         """Pairs outline and contour anew in each round; what is left over afterwards is clothing.
 
         On a person's very first frame the clothes are taken over in every round: waiting would bend the pose instead.
@@ -248,35 +251,25 @@ class BodyTracker:
         undressed = self._inflation is None
         for k in range(rounds):
             fit = self._silhouette.compare(solution.pose, outline, height_px)
-            solution, iou = solve(problem._replace(contour=fit.terms), solution.pose, CONTOUR_ITERATIONS), fit.iou
+            problem, iou = problem._replace(contour=fit.terms), fit.iou
+            solution = solve(problem, solution.pose, CONTOUR_ITERATIONS)
             if iou > WORST_IOU and (undressed or k == rounds - 1):
                 self._silhouette.dress(fit, solution.pose, outline)
                 self._inflation = self._silhouette.inflation.per_vertex().astype(np.float32)
-        return solution, iou
+        return solution, problem, iou
 
     def _remember(self, solution: Solution, frame: Frame) -> None:
         self._shape.absorb(solution)
         self._history.push(solution.pose, frame.camera, frame.stamp_ns)
         self._status, self._misses = TrackingStatus.TRACKING, 0
-        self._last_state = self._body_state(solution.pose, frame.camera)
-
-    def _body_state(self, pose: BodyPose, camera: Camera) -> BodyState:
-        """The root turns about its rest joint, so transl is the root's way from there, not T_world_camera's of transl."""
-        rotations, root = world_pose(pose, self._skeleton, camera)
-        axis_angle = np.zeros((self._body.num_joints, 3))
-        axis_angle[:NUM_JOINTS] = [log_so3(R) for R in rotations]
-        betas = np.zeros(self._body.shapedirs.shape[2])
-        betas[: self._num_betas] = pose.betas
-        rest_root = self._skeleton.joints[0] + self._skeleton.joint_dirs[0] @ pose.betas
-        eye = rigid_inverse(camera.T_camera_world)[:3, 3]
-        root = eye + self.config.depth_correction * (root - eye)
-        return BodyState(betas, axis_angle, root - rest_root, np.zeros(self._body.exprdirs.shape[2]))
+        self._last_state = body_state(self._body, self._skeleton, solution.pose, frame.camera, self.config.depth_correction)
 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
     solution: Solution
-    landmarks: LandmarkTerms
+    problem: Problem
+    """The contour as it was paired last."""
     height_px: float
     iou: float | None
 

@@ -178,6 +178,22 @@ class Trainer:
             with torch.no_grad():
                 keyframe.transl.copy_(torch.from_numpy(moved))
 
+    def restate(self, states: Mapping[int, BodyState]) -> None:
+        """Poses of remembered keyframes that are known better by what came after them; refining them starts over there.
+
+        Args:
+            states: by stamp; of a shape within the tracker's of now.
+        """
+        for keyframe in self._all_keyframes():
+            state = states.get(keyframe.stamp_ns)
+            if state is None:
+                continue
+            transl = ShapeChange(self.avatar.body, state.betas, self.avatar.betas).reanchored(state.transl, keyframe.camera)
+            with torch.no_grad():
+                keyframe.pose.copy_(torch.from_numpy(np.asarray(state.pose, np.float32)))
+                keyframe.transl.copy_(torch.from_numpy(transl))
+            keyframe.optimizer = None
+
     def _all_keyframes(self) -> Iterator[Keyframe]:
         return itertools.chain(self.memory, self.held_out)
 

@@ -15,7 +15,7 @@ from fmgs_core.raster import rasterize
 from fmgs_core.training import trainer as trainer_module
 from fmgs_core.training.auxiliary import auxiliary_channels
 from fmgs_core.training.background import BackgroundConfig
-from fmgs_core.training.keyframes import MemoryConfig, root_joint
+from fmgs_core.training.keyframes import MemoryConfig, ShapeChange, root_joint
 from fmgs_core.training.picture_loss import picture_losses_reference
 from fmgs_core.training.routing import ROUTING, ROUTINGS
 from fmgs_core.training.schedule import ScheduleConfig
@@ -415,3 +415,22 @@ def test_colour_marks_observation_in_every_step():
     trainer = trainer_on([state()])
     steps(trainer, 4)
     assert float(trainer.avatar.observed.max()) == 4
+
+
+def test_restated_keyframes_start_over_where_they_are_said_to_be():
+    """In the avatar's shape: a state of another one keeps its place in the picture; others stay as they are."""
+    trainer = trainer_on(turn(3))
+    trainer.config = replace(trainer.config, refine_pose=True)
+    first, second, third = trainer.memory
+    first.optimizer = second.optimizer = torch.optim.Adam([first.pose])
+    before = third.pose.clone()
+    moved = replace(state(0.7), transl=np.array([0.1, 0.0, 0.2], np.float32))
+    larger = replace(moved, betas=np.eye(1, len(moved.betas), dtype=np.float32)[0])
+    trainer.restate({first.stamp_ns: moved, second.stamp_ns: larger, 10**15: moved})
+    np.testing.assert_array_equal(first.pose.detach(), moved.pose.astype(np.float32))
+    np.testing.assert_allclose(first.transl.detach(), moved.transl, atol=1e-6)
+    expected = ShapeChange(trainer.avatar.body, larger.betas, trainer.avatar.betas).reanchored(larger.transl, second.camera)
+    np.testing.assert_allclose(second.transl.detach(), expected, atol=1e-6)
+    assert np.linalg.norm(expected - moved.transl) > 0.01
+    assert first.optimizer is None
+    assert torch.equal(third.pose, before)

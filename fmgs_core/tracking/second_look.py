@@ -1,0 +1,50 @@
+"""When the newest frames are fitted anew, all at once, and what is kept of them until then."""
+
+from collections import deque
+
+from fmgs_core.body.template import BodyModel
+from fmgs_core.tracking.evidence import FrameEvidence
+from fmgs_core.tracking.kinematics import BodyPose
+from fmgs_core.tracking.smoothing import SmoothingConfig, smoothed_poses
+from fmgs_core.tracking.states import body_state
+from fmgs_core.tracking.tracker import TrackerConfig
+from fmgs_core.types import BodyState
+
+
+class SecondLook:
+    """A window of frames with their poses. Not thread-safe."""
+
+    def __init__(self, body: BodyModel, tracker: TrackerConfig, config: SmoothingConfig):
+        self._body, self._depth_correction, self._config = body, tracker.depth_correction, config
+        self._seen: deque[tuple[FrameEvidence, BodyPose]] = deque(maxlen=config.frames)
+        self._new = self._count = 0
+
+    def add(self, evidence: FrameEvidence) -> None:
+        """A frame that is believed, later than those before; a clock that jumped back starts anew."""
+        if self._seen and evidence.stamp_ns <= self._seen[-1][0].stamp_ns:
+            self._seen.clear()
+        self._seen.append((evidence, evidence.pose))
+        self._new += 1
+        self._count += 1
+
+    @property
+    def due(self) -> bool:
+        """Whether enough frames have come since the last time."""
+        config = self._config
+        return config.enabled and self._new >= max(config.first_after_frames, config.growth * (self._count - self._new))
+
+    @property
+    def behind(self) -> bool:
+        """Whether any frame has come since the last time."""
+        return self._config.enabled and self._new > 0 and len(self._seen) > 1
+
+    def states(self) -> dict[int, BodyState]:
+        """World states of the window's frames by stamp, in the newest frame's shape, judged by all of them."""
+        evidence = [seen for seen, _ in self._seen]
+        poses = smoothed_poses(evidence, [pose for _, pose in self._seen], evidence[-1].pose.betas, self._config)
+        self._seen = deque(zip(evidence, poses, strict=True), maxlen=self._config.frames)
+        self._new = 0
+        return {
+            seen.stamp_ns: body_state(self._body, seen.problem.skeleton, pose, seen.camera, self._depth_correction)
+            for seen, pose in self._seen
+        }
