@@ -12,6 +12,7 @@ import torch
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.config import Pace, SessionConfig
 from fmgs_core.session import NobodyFound, Session, SessionResult
+from fmgs_core.session import session as session_module
 from fmgs_core.session.events import (
     Event,
     Finished,
@@ -22,9 +23,11 @@ from fmgs_core.session.events import (
     StatusChanged,
     Warned,
 )
-from fmgs_core.tracking.tracker import TrackingStatus
+from fmgs_core.tracking.evidence import FrameEvidence
+from fmgs_core.tracking.tracker import TrackedBody, TrackingStatus
+from fmgs_core.types import BodyState, Frame, PriorMaps
 
-from .scene import BODY, CONFIG, ManualClock, Script, Shot, StreamClock, nobody, person, stranger, turning
+from .scene import BODY, CONFIG, FRAME_NS, ManualClock, Script, Shot, StreamClock, nobody, person, stranger, turning
 
 PACES = [Pace.ALL, Pace.LIVE]
 SEARCHING, TRACKING, LOST = TrackingStatus.SEARCHING, TrackingStatus.TRACKING, TrackingStatus.LOST
@@ -431,3 +434,57 @@ def test_a_tracked_frame_is_told_with_its_picture_and_state():
     assert seen.state is person(0).state and seen.maps.mask is person(0).mask
     assert seen.frame.stamp_ns == seen.stamp_ns and seen.frame.rgb is person(0).rgb
     assert empty.state is None
+
+
+class Stamped(FrameEvidence):
+    """Evidence of nothing but its time."""
+
+    def __init__(self, stamp_ns: int):
+        object.__setattr__(self, "stamp_ns", stamp_ns)
+
+
+class SecondGlance:
+    """Says of every frame that the person stood further to the right; due once, after three frames, and at the end."""
+
+    def __init__(self, *_: object):
+        self.stamps: list[int] = []
+        self.new = 0
+
+    def add(self, evidence: FrameEvidence) -> None:
+        self.stamps.append(evidence.stamp_ns)
+        self.new += 1
+
+    @property
+    def due(self) -> bool:
+        return len(self.stamps) == 3
+
+    @property
+    def behind(self) -> bool:
+        return self.new > 0
+
+    def states(self) -> dict[int, BodyState]:
+        self.new = 0
+        return {stamp: moved(stamp) for stamp in self.stamps}
+
+
+def moved(stamp_ns: int) -> BodyState:
+    state = person(stamp_ns // FRAME_NS).state
+    assert state is not None
+    return replace(state, transl=state.transl + np.array([0.25, 0.0, 0.0], np.float32))
+
+
+class WithEvidence(Script):
+    def update(self, frame: Frame, maps: PriorMaps) -> TrackedBody:
+        return replace(super().update(frame, maps), evidence=Stamped(frame.stamp_ns))
+
+
+@pytest.mark.parametrize("pace", PACES)
+def test_what_the_second_look_says_is_what_is_left(pace: Pace, monkeypatch: pytest.MonkeyPatch):
+    """For the keyframes, and for all states, the last frame's included, which no later one made due."""
+    monkeypatch.setattr(session_module, "SecondLook", SecondGlance)
+    config = replace(CONFIG, trainer=replace(CONFIG.trainer, refine_pose=False))
+    result = run(WithEvidence(list(turning(5))), config=config, pace=pace)
+    assert "second look" in result.timings_ms
+    for stamp_ns, state in result.states.items():
+        np.testing.assert_allclose(state.transl, moved(stamp_ns).transl, atol=1e-6)
+    assert len(result.states) == 5
