@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 
@@ -13,9 +14,22 @@ def run(module: str) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: sys.exit(0))
-    code = import_module(module).main()
+    code = _loaded(module).main()
     sys.stdout.flush()
     sys.stderr.flush()
     # Not through the interpreter's own end: it takes the signal handlers away while it waits for native threads, so that the
     # SIGTERM of an impatient ros2 launch would still count as a crash.
     os._exit(code)
+
+
+def _loaded(module: str) -> ModuleType:
+    """The commonest mistake, a Python without torch and its like, is told in one sentence."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("fmgs_core", "fmgs_ros"):
+            raise
+        sys.exit(
+            f"{module}: {sys.executable} lacks the package {error.name!r}; activate the virtual environment that fmgs_ros was"
+            " installed into with pip, or name its interpreter: ros2 launch ... python:=VENV/bin/python"
+        )

@@ -90,7 +90,7 @@ def plain_node(package: str, executable: str, *, namespace: str = "", arguments:
 
 def recording(folder: str, topics: list[str]) -> ExecuteProcess:
     """`ros2 bag record` of the topics into a folder that must not exist yet."""
-    return ExecuteProcess(cmd=["ros2", "bag", "record", "--output", folder, "--topics", *topics], output="screen")
+    return ExecuteProcess(cmd=["ros2", "bag", "record", "--output", folder, *topics], output="screen")
 
 
 def arguments(described: Mapping[str, tuple[str, str] | tuple[str, str, list[str]]]) -> list[Any]:
