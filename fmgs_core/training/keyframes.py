@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.template import BodyModel
+from fmgs_core.training.sharpness import blur_trust, sharpness
 from fmgs_core.training.targets import Backdrop, KnownPixels, known_pixels
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
 
@@ -33,7 +34,12 @@ class MemoryConfig:
     min_novelty_m: float = 0.004
     """A frame whose joints are all this close to a remembered one (RMS, camera axes, root-aligned) adds nothing."""
 
+    least_trust: float = 0.1
+    """Visits of a keyframe that is blurred by motion, as a share of those of a sharp one; 1 treats all alike."""
+
     def __post_init__(self):
+        if not 0 < self.least_trust <= 1:
+            raise ValueError(f"MemoryConfig.least_trust: expected more than 0 up to 1, got {self.least_trust}")
         for name, least in (("budget", 2), ("held_out", 0), ("held_out_every", 2), ("crop_max_px", 32), ("min_novelty_m", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"MemoryConfig.{name}: expected at least {least}, got {getattr(self, name)}")
@@ -63,6 +69,10 @@ class Keyframe:
     transl: Float[Tensor, "3"]
     gain: Float[Tensor, "3"] | None = None
     """Of the picture's exposure per channel, against that of the frame the background started with; None: the same."""
+    sharpness: float = 0.0
+    """[1/px]; see training/sharpness.py."""
+    trust: float = 1.0
+    """Share of the visits that it would get if it were as sharp as its likes; kept by the memory."""
     room: int = 0
     """Which background of the plate stands behind the person."""
     visits: int = 0
@@ -128,12 +138,13 @@ def make_keyframe(
         None if value is None else _resized(value[y0:y1, x0:x1], size, smooth=False)
         for value in (maps.normal, maps.depth, maps.labels)
     )
+    rgb = _resized(frame.rgb[y0:y1, x0:x1], size, smooth=True)
     person = mask > 0.5
     return Keyframe(
         stamp_ns=frame.stamp_ns,
         camera=frame.camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*size),
         box=(x0, y0, x1, y1),
-        rgb=torch.from_numpy(_resized(frame.rgb[y0:y1, x0:x1], size, smooth=True)).to(device),
+        rgb=torch.from_numpy(rgb).to(device),
         mask=torch.from_numpy(mask).to(device),
         normal=None if normal is None else known_pixels(
             normal.astype(np.float16), person & _is_normal(normal), device
@@ -141,6 +152,7 @@ def make_keyframe(
         depth=None if depth is None else known_pixels(depth.astype(np.float32), person & np.isfinite(depth), device),
         labels=None if labels is None else known_pixels(labels, person & (labels < num_classes), device),
         geometry_trust=maps.geometry_trust,
+        sharpness=sharpness(rgb, mask),
         descriptor=pose_descriptor(joints, frame.camera),
         pose=torch.from_numpy(state.pose.copy()).to(device),
         transl=torch.from_numpy(state.transl.copy()).to(device),
@@ -156,8 +168,8 @@ def pose_descriptor(joints: Float[np.ndarray, "J 3"], camera: Camera) -> Float[n
 class KeyframeMemory:
     """At most `budget` keyframes. When it is full, one of the closest pair goes, so that coverage only grows."""
 
-    def __init__(self, budget: int):
-        self._budget = budget
+    def __init__(self, budget: int, least_trust: float = 1.0):
+        self._budget, self._least_trust = budget, least_trust
         self._keyframes: list[Keyframe] = []
         self._distance = np.full((budget + 1, budget + 1), np.inf)
 
@@ -186,9 +198,15 @@ class KeyframeMemory:
         n = len(self._keyframes)
         self._distance[n, :n] = self._distance[:n, n] = self.distances(keyframe.descriptor)
         self._keyframes.append(keyframe)
-        if n < self._budget:
-            return None
-        return self._drop(self._most_redundant())
+        dropped = None if n < self._budget else self._drop(self._most_redundant())
+        self._judge()
+        return dropped
+
+    def _judge(self) -> None:
+        n, sharpnesses = len(self._keyframes), np.array([k.sharpness for k in self._keyframes])
+        trusts = blur_trust(sharpnesses, self._distance[:n, :n], self._least_trust)
+        for keyframe, trust in zip(self._keyframes, trusts.tolist(), strict=True):
+            keyframe.trust = trust
 
     def _most_redundant(self) -> int:
         """Of the closest pair without the newest, the one whose second neighbour is nearer; ties go to the older.

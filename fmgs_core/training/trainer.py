@@ -101,7 +101,7 @@ class Trainer:
         if avatar.device.type != config.device.type:
             raise ValueError(f"avatar: expected it on {config.device} for backend {config.backend!r}, got {avatar.device}")
         self.avatar, self.config = avatar, config
-        self.memory = KeyframeMemory(config.memory.budget)
+        self.memory = KeyframeMemory(config.memory.budget, config.memory.least_trust)
         self.held_out = KeyframeMemory(max(config.memory.held_out, 1))
         self.schedule = Schedule(config.schedule, self._parts())
         self.background = BackgroundPlate(config.background)
@@ -251,13 +251,17 @@ class Trainer:
         """An auxiliary step goes to a keyframe with maps if there is one, and where those are few, the other steps go to the
         others, so that all are visited about equally often. A network that is slow gives maps for some frames only."""
         assert self.newest is not None
-        if self._rng.random() < self.config.newest_share * self.schedule.rate and (has_maps(self.newest) or not auxiliary):
+        share = self.config.newest_share * self.schedule.rate * self.newest.trust
+        if self._rng.random() < share and (has_maps(self.newest) or not auxiliary):
             return self.newest
         with_maps, bare = ([k for k in self.memory if has_maps(k) == known] for known in (True, False))
         few = len(with_maps) * self.config.auxiliary_every < len(self.memory)
         choice = with_maps if auxiliary else bare if few else list(self.memory)
         choice = choice or list(self.memory)
-        return choice[int(self._rng.integers(len(choice)))]
+        while True:  # as often as each is trusted
+            keyframe = choice[int(self._rng.integers(len(choice)))]
+            if keyframe.trust == 1 or self._rng.random() < keyframe.trust:
+                return keyframe
 
     def _draw(self, splats: Splats, keyframe: Keyframe, auxiliary: bool) -> Rendering:
         wanted = {Channel.RGB}
