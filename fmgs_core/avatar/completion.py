@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -16,8 +16,11 @@ from fmgs_core.body.template import BodyModel
 
 ENOUGH_OBSERVATIONS = 20.0
 """Training steps that have seen a Gaussian after which it is believed to 63 %."""
-SEEN = 0.139
-"""Confidence from which on a Gaussian keeps what it learned: three steps."""
+HALF_OBSERVATIONS = 6.0
+"""Training steps after which what a Gaussian learned weighs as much as one neighbour; the weight grows with their square, so
+that a seen region passes into a completed one without a seam."""
+_KEPT_FROM = 30.0
+"""Weight from which on a Gaussian keeps exactly what it learned."""
 _MIRROR_WEIGHT = 0.5
 """Of the mirrored value against one neighbour's; whole sides come out as copies, seams as gradients."""
 _REST_WEIGHT = 1e-4
@@ -34,11 +37,11 @@ def complete(avatar: Avatar) -> None:
     """Fills albedo and class scores of the avatar's unseen Gaussians in place, those that are free per face: a hash field
     continues by itself. `observed` stays, so that what was filled in still counts as unseen."""
     filling = completion_of(avatar.body)
-    seen = (confidence(avatar.observed) >= SEEN).cpu().numpy()
+    weights = (avatar.observed / HALF_OBSERVATIONS).square().cpu().numpy()
     for name, fill in (("color_logit", filling.colors), ("logits", filling.logits)):
         value = getattr(avatar.field, name, None)
         if value is not None:
-            value.copy_(torch.from_numpy(fill(value.cpu().numpy(), seen)))
+            value.copy_(torch.from_numpy(fill(value.cpu().numpy(), weights)))
 
 
 @functools.lru_cache(maxsize=2)
@@ -48,7 +51,10 @@ def completion_of(body: BodyModel) -> "Completion":
 
 class Completion:
     """Fills values of the unseen kept faces of one body: the smoothest that continue the seen ones and agree with the
-    mirrored ones, a sparse linear system (discrete Laplace equation on the faces' adjacency)."""
+    mirrored ones, a sparse linear system (discrete screened Laplace equation on the faces' adjacency).
+
+    Each face's own value counts by its weight against one neighbour's: 0 is unseen, from 30 on it stays as it is.
+    """
 
     def __init__(self, body: BodyModel):
         faces = body.faces[body.kept_faces]
@@ -59,26 +65,27 @@ class Completion:
         self._has_mirror = distance < np.sqrt(np.abs(_areas(body.v_template[faces])))
         self._swapped = mirrored_classes()
 
-    def colors(self, values: Float[np.ndarray, "K C"], seen: Bool[np.ndarray, " K"]) -> Float[np.ndarray, "K C"]:
+    def colors(self, values: Float[np.ndarray, "K C"], weights: Float[np.ndarray, " K"]) -> Float[np.ndarray, "K C"]:
         """Values with those of unseen faces filled in; as they are when nothing, or all, was seen."""
-        return self._filled(values, values[self._mirror], seen)
+        return self._filled(values, values[self._mirror], weights)
 
-    def logits(self, values: Float[np.ndarray, "K 28"], seen: Bool[np.ndarray, " K"]) -> Float[np.ndarray, "K 28"]:
+    def logits(self, values: Float[np.ndarray, "K 28"], weights: Float[np.ndarray, " K"]) -> Float[np.ndarray, "K 28"]:
         """Class scores: a left arm mirrors a right arm."""
-        return self._filled(values, values[self._mirror][:, self._swapped], seen)
+        return self._filled(values, values[self._mirror][:, self._swapped], weights)
 
     def _filled(
-        self, values: Float[np.ndarray, "K C"], mirrored: Float[np.ndarray, "K C"], seen: Bool[np.ndarray, " K"]
+        self, values: Float[np.ndarray, "K C"], mirrored: Float[np.ndarray, "K C"], weights: Float[np.ndarray, " K"]
     ) -> Float[np.ndarray, "K C"]:
-        if seen.all() or not seen.any():
+        kept = weights >= _KEPT_FROM
+        if kept.all() or not kept.any():
             return values
-        unseen = np.flatnonzero(~seen)
-        pull = _MIRROR_WEIGHT * (seen[self._mirror] & self._has_mirror)[unseen]
-        system = self._laplacian[unseen][:, unseen] + scipy.sparse.diags(pull + _REST_WEIGHT)
-        right = -(self._laplacian[unseen][:, np.flatnonzero(seen)] @ values[seen].astype(np.float64))
-        right += pull[:, None] * mirrored[unseen] + _REST_WEIGHT * values[seen].mean(0)
+        open_, own = np.flatnonzero(~kept), weights[~kept].astype(np.float64)
+        pull = _MIRROR_WEIGHT * (kept[self._mirror] & self._has_mirror)[open_]
+        system = self._laplacian[open_][:, open_] + scipy.sparse.diags(own + pull + _REST_WEIGHT)
+        right = -(self._laplacian[open_][:, np.flatnonzero(kept)] @ values[kept].astype(np.float64))
+        right += own[:, None] * values[open_] + pull[:, None] * mirrored[open_] + _REST_WEIGHT * values[kept].mean(0)
         filled = values.copy()
-        filled[unseen] = scipy.sparse.linalg.splu(system.tocsc()).solve(right)
+        filled[open_] = scipy.sparse.linalg.splu(system.tocsc()).solve(right)
         return filled
 
 

@@ -1,4 +1,5 @@
-"""The room behind the person, learned from a camera that stands still.
+"""The room behind the person, learned from a camera that stands still; a pixel's colour is what most views without the person
+agree on, so that what passes by, or a mask that misses an arm for once, leaves no trace.
 
 With the background known, a rendering can be composited over it and compared with the picture as it is, so that the
 picture itself tells where the silhouette runs; a mask from a network is off by pixels. On gt/dressed_a with MediaPipe's
@@ -11,11 +12,14 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from fmgs_core.raster.kernel import kernel
 from fmgs_core.types import Camera, Frame, Image
 
 _DRIFT_STEP = 3
 _DRIFT_MIN_PX = 1000
 _GAIN_RANGE = 16, 248  # stored values between which a picture is neither noise nor clipped
+AGREES = 0.12 * 255  # two stored colours are the same place's in every channel: noise and a person's soft shadow pass
+_SETTLED_AFTER = 4  # times the views that a pixel needs
 _LEAST_LOG_GAIN = 0.01  # an exposure that differs by less counts as the same: 8 bits do not tell, and clouds are slow
 
 
@@ -33,6 +37,8 @@ class BackgroundConfig:
     exposure: bool = True
     """Whether a picture that is brighter or darker than the background so far, by one factor per channel, is one of another
     exposure. Off, it is taken for another room."""
+    strangers: bool = True
+    """Whether what is neither the person nor the room is left out of the comparison: something that stands before them."""
     update_every: int = 2
     """After the first 24 frames only every so many are used: a background that stands still is soon known."""
 
@@ -45,7 +51,7 @@ class BackgroundConfig:
 
 
 class BackgroundPlate:
-    """Running mean of what was seen beside the person; starts over whenever the camera turns out to have moved."""
+    """Mean of what most frames showed beside the person; starts over whenever the camera turns out to have moved."""
 
     def __init__(self, config: BackgroundConfig):
         self._config = config
@@ -72,20 +78,24 @@ class BackgroundPlate:
         clear = self._clear_of_person(mask)
         gain = self._exposure(frame.rgb, clear) if self._config.exposure else self.gain
         # What is clipped in a picture that is brighter than the background says only that it is bright.
-        clear &= ~((frame.rgb >= _GAIN_RANGE[1]) & (gain > 1)).any(-1)
+        for channel in np.flatnonzero(gain > 1):
+            clear &= frame.rgb[..., channel] < _GAIN_RANGE[1]
         moved = self._drift(frame.rgb, gain, clear) > self._config.max_drift
         self.gain = self.gain if moved else gain
         if skips:
             return
         if moved:
             self._restart(frame.camera)
-        self._count += clear
-        step = np.where(clear, 1 / np.maximum(self._count, 1), 0).astype(np.float32)
-        self._mean += step[..., None] * (frame.rgb / self.gain - self._mean)
+        _vote(np.ascontiguousarray(frame.rgb), 1 / self.gain, clear, self._mean, self._count)
         if self._frames >= self._next_version:
             self.version += 1
             doubled, least = 1 << self._frames.bit_length(), self._config.min_views
             self._next_version = min(doubled, least) if self._frames < least else doubled
+
+    @property
+    def settled(self) -> bool:
+        """Whether enough was seen that what is still unknown is nearly always behind the person."""
+        return self._frames >= _SETTLED_AFTER * self._config.min_views
 
     def crop(
         self, x0: int, y0: int, x1: int, y1: int, size: tuple[int, int]
@@ -128,7 +138,28 @@ class BackgroundPlate:
         known = clear[grid] & (self._count[grid] >= self._config.min_views)
         if known.sum() * _DRIFT_STEP**2 <= _DRIFT_MIN_PX:
             return 0.0
-        return float(np.abs(rgb[grid][known] / gain - self._mean[grid][known]).mean() / 255)
+        # Bounded, so that something large that passes close to the camera is no move of it.
+        return float(np.abs(rgb[grid][known] / gain - self._mean[grid][known]).clip(max=AGREES).mean() / 255)
+
+
+@kernel
+def _vote(rgb, scale, clear, mean, count):
+    """Boyer and Moore's majority per pixel, in place: a view that agrees counts for the colour and joins its mean, one that
+    does not counts against it, and at zero the next one begins anew."""
+    for y in range(clear.shape[0]):
+        for x in range(clear.shape[1]):
+            if not clear[y, x]:
+                continue
+            r, g, b = rgb[y, x, 0] * scale[0], rgb[y, x, 1] * scale[1], rgb[y, x, 2] * scale[2]
+            dr, dg, db = r - mean[y, x, 0], g - mean[y, x, 1], b - mean[y, x, 2]
+            if count[y, x] > 0 and max(abs(dr), abs(dg), abs(db)) >= AGREES:
+                count[y, x] -= 1
+                continue
+            count[y, x] += 1
+            step = np.float32(1) / np.float32(count[y, x])
+            mean[y, x, 0] += step * dr
+            mean[y, x, 1] += step * dg
+            mean[y, x, 2] += step * db
 
 
 def _same_view(a: Camera, b: Camera) -> bool:

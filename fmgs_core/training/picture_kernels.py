@@ -128,7 +128,8 @@ def _composite(rgb, alpha, picture, mask, plate, known, trust, color, composites
     height, width = alpha.shape
     stride = composites.shape[2]
     for worker in prange(workers):
-        rows = np.zeros((7, stride), np.float32)
+        rows = np.zeros((8, stride), np.float32)
+        rows[7] = 1
         for x in range(width):
             for c in range(3):
                 rows[6, _MARGIN + 3 * x + c] = color[c]
@@ -140,20 +141,22 @@ def _composite(rgb, alpha, picture, mask, plate, known, trust, color, composites
             if known.size:
                 _to_floats(plate[y].ravel(), rows[4])
                 _spread_thrice(known[y], rows[5])
+                _spread_thrice(trust[y], rows[7])
             sums[y, 0] = _composite_row(rows, composites[0, y], composites[1, y])
             sums[y, 2] = _entropy_row(alpha[y], mask[y], trust[y] if trust.size else alpha[y, :0])
 
 
 @kernel_part
 def _composite_row(rows, rendered, observed):
-    """Of rows that hold colours, picture, alpha, mask, plate, where the plate is known, and the colour elsewhere; returns
-    the sum of L1."""
+    """Of rows that hold colours, picture, alpha, mask, plate, where the plate is known, the colour elsewhere, and where
+    anything is compared; returns the sum of L1."""
     total = full(0.0)
     for at in range(_MARGIN, rows.shape[1] - _MARGIN, LANES):
         color, known = load(rows[6], at), load(rows[5], at)
         behind = color + (load(rows[4], at) - color) * known
         r = load(rows[0], at) + behind - behind * load(rows[2], at)
         o = behind + (load(rows[1], at) - behind) * larger(load(rows[3], at), known)
+        o = where(load(rows[7], at) > full(0.0), o, r)
         store(rendered, at, r)
         store(observed, at, o)
         total += larger(r - o, o - r)

@@ -27,7 +27,7 @@ def composited(
     color: Float[Tensor, "3"],
 ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]]:
     """Rendering and picture over one background: the room where it is known, elsewhere `color`, over which the observed
-    person is cut out by the mask."""
+    person is cut out by the mask. Where nothing is to be compared, the picture shows what is rendered."""
     shown = picture.to(rgb.dtype) / 255
     behind = color.to(rgb.dtype).expand_as(shown)
     observed = behind + (shown - behind) * mask[..., None]
@@ -35,7 +35,10 @@ def composited(
         known = backdrop.known[..., None]
         behind = torch.where(known, backdrop.colors.to(rgb.dtype) / 255, behind)
         observed = torch.where(known, shown, observed)
-    return rgb + behind * (1 - alpha[..., None]), observed
+    rendered = rgb + behind * (1 - alpha[..., None])
+    if backdrop is not None:
+        observed = torch.where(backdrop.mask_trust[..., None] > 0, observed, rendered.detach())
+    return rendered, observed
 
 
 def picture_losses(

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 LIKES = 7
+LIKE_M = 0.12  # RMS joint distance up to which pose and view are nearly the same: 20 degrees of yaw
+_LEAST_LIKES = 4  # itself included
 _SHARP_QUANTILE = 0.75  # of the likes: up to three of four may be blurred
 _BLURRED, _SHARP = 0.55, 0.8  # relative sharpness at which the trust begins to rise, and is whole
 _EDGE_PX = 9  # the outline's contrast is the room's
@@ -33,12 +35,14 @@ def blur_trust(
     """How often each keyframe is to be visited against a sharp one, in [least, 1].
 
     Args:
-        distances: between the keyframes' poses and views; the diagonal is not looked at.
+        distances: between the keyframes' poses and views [m]; the diagonal is not looked at.
     """
     if len(sharpnesses) <= LIKES:
         return np.ones(len(sharpnesses))
     apart = distances.copy()
     np.fill_diagonal(apart, -1)
-    likes = sharpnesses[np.argpartition(apart, LIKES - 1, axis=1)[:, :LIKES]]
-    relative = sharpnesses / np.maximum(np.quantile(likes, _SHARP_QUANTILE, axis=1), 1e-9)
-    return least + (1 - least) * np.clip((relative - _BLURRED) / (_SHARP - _BLURRED), 0, 1)
+    nearest = np.argpartition(apart, LIKES - 1, axis=1)[:, :LIKES]
+    likes = np.where(np.take_along_axis(apart, nearest, 1) <= LIKE_M, sharpnesses[nearest], np.nan)
+    relative = sharpnesses / np.maximum(np.nanquantile(likes, _SHARP_QUANTILE, axis=1), 1e-9)
+    trust = least + (1 - least) * np.clip((relative - _BLURRED) / (_SHARP - _BLURRED), 0, 1)
+    return np.where(np.isfinite(likes).sum(1) >= _LEAST_LIKES, trust, 1.0)

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
 from torch import Tensor
 
 MASK_TRUST_AT_EDGE = 0.2
+STRANGE = 0.12  # difference to the room in any channel, in [0, 1], that no noise and no soft shadow makes
+STRANGE_REACH = 0.02  # of the crop's longer side: what is thinner is an outline
 EDGE_REACH = 0.01  # of the crop's longer side, to either side of the mask's edge
 
 
@@ -42,7 +44,8 @@ class Backdrop:
     colors: UInt8[Tensor, "h w 3"]
     known: Bool[Tensor, "h w"]
     mask_trust: Float[Tensor, "h w"]
-    """Weight of the mask loss: low along the mask's edge where the picture itself decides."""
+    """Weight of the mask loss: low along the mask's edge where the picture itself decides. Where it is 0 nothing is compared,
+    colours neither: something stands before the person."""
 
 
 def make_backdrop(
@@ -50,18 +53,41 @@ def make_backdrop(
     colors: UInt8[np.ndarray, "h w 3"],
     known: Bool[np.ndarray, "h w"],
     mask: Float[Tensor, "h w"],
+    picture: UInt8[Tensor, "h w 3"],
     gain: Float[Tensor, "3"] | None = None,
+    settled: bool | None = None,
 ) -> Backdrop:
     """A backdrop on the mask's device.
 
     Args:
         gain: of the keyframe's exposure against the background's, if it differs.
+        settled: whether what is not known is nearly always behind the person; None compares strangers as well.
     """
     if gain is not None:
         colors = np.rint(colors * gain.cpu().numpy()).clip(0, 255).astype(np.uint8)
     person = mask.cpu().numpy()
-    reach = 2 * max(1, round(EDGE_REACH * max(person.shape))) + 1
-    kernel = np.ones((reach, reach), np.uint8)
+    kernel = _square(EDGE_REACH, person)
     edge = (cv2.dilate(person, kernel) > 0.1) & (cv2.erode(person, kernel) < 0.9) & known
     trust = np.where(edge, MASK_TRUST_AT_EDGE, 1.0).astype(np.float32)
+    if settled is not None:
+        trust[strangers(picture.cpu().numpy(), person, colors, known, settled)] = 0
     return Backdrop(version, *(torch.from_numpy(x).to(mask.device) for x in (colors, known, trust)))
+
+
+def strangers(
+    picture: UInt8[np.ndarray, "h w 3"],
+    person: Float[np.ndarray, "h w"],
+    room: UInt8[np.ndarray, "h w 3"],
+    known: Bool[np.ndarray, "h w"],
+    settled: bool,
+) -> Bool[np.ndarray, "h w"]:
+    """Where the picture shows neither the person nor the room: whatever stands before them, or a limb that the mask misses.
+    Where the person has always been, what is not the person cannot be the room."""
+    differs = (cv2.absdiff(picture, room) > STRANGE * 255).any(-1)
+    strange = (person < 0.5) & np.where(known, differs, settled)
+    return cv2.morphologyEx(strange.astype(np.uint8), cv2.MORPH_OPEN, _square(STRANGE_REACH, person)) > 0
+
+
+def _square(reach: float, picture: np.ndarray) -> UInt8[np.ndarray, "k k"]:
+    side = 2 * max(1, round(reach * max(picture.shape))) + 1
+    return np.ones((side, side), np.uint8)

@@ -42,7 +42,8 @@ def test_an_exposure_that_stays_costs_nothing():
 
 def test_the_room_behind_a_keyframe_is_of_its_exposure():
     colors, known = np.full((2, 2, 3), 100, np.uint8), np.ones((2, 2), bool)
-    backdrop = make_backdrop(1, colors, known, torch.zeros(2, 2), torch.tensor([0.5, 1.0, 3.0]))
+    picture = torch.full((2, 2, 3), 100, dtype=torch.uint8)
+    backdrop = make_backdrop(1, colors, known, torch.zeros(2, 2), picture, torch.tensor([0.5, 1.0, 3.0]))
     assert backdrop.colors[0, 0].tolist() == [50, 100, 255]
 
 

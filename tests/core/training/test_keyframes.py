@@ -221,7 +221,8 @@ def test_the_background_decides_along_the_masks_edge_only_where_it_is_known():
     mask = mask_of(20, 20, 60, 60, (80, 80))
     known = np.ones((80, 80), bool)
     known[:, 40:] = False
-    trust = make_backdrop(3, np.zeros((80, 80, 3), np.uint8), known, torch.from_numpy(mask)).mask_trust.numpy()
+    room = np.zeros((80, 80, 3), np.uint8)
+    trust = make_backdrop(3, room, known, torch.from_numpy(mask), torch.from_numpy(room)).mask_trust.numpy()
     assert trust[40, 20] == trust[40, 19] == trust[20, 30] == np.float32(MASK_TRUST_AT_EDGE)
     assert trust[40, 59] == trust[40, 60] == 1  # the right edge, where the room is not known
     assert trust[40, 30] == trust[5, 5] == 1

@@ -46,7 +46,7 @@ def test_the_outline_is_not_the_persons_sharpness():
 def test_trust_falls_for_the_blurred_among_their_likes_only():
     """Two groups far apart, a plain one and a textured one; in each one of four is blurred to 0.4."""
     n = 24
-    place = np.repeat([0.0, 100.0], n // 2) + np.arange(n)
+    place = np.repeat([0.0, 1.0], n // 2) + 0.01 * np.arange(n)
     sharpnesses = np.repeat([1.0, 0.3], n // 2)
     blurred = np.arange(n) % 4 == 0
     trust = blur_trust(np.where(blurred, 0.4, 1.0) * sharpnesses, np.abs(place[:, None] - place), 0.1)
@@ -55,9 +55,11 @@ def test_trust_falls_for_the_blurred_among_their_likes_only():
 
 def test_where_all_are_alike_or_few_all_are_trusted():
     n = 3 * LIKES
-    distances = np.abs(np.subtract.outer(np.arange(n), np.arange(n))).astype(float)
+    distances = 0.01 * np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
     np.testing.assert_array_equal(blur_trust(np.full(n, 0.2), distances, 0.1), 1)
     np.testing.assert_array_equal(blur_trust(np.zeros(n), distances, 0.1), np.full(n, 0.1))
+    unlike = blur_trust(np.where(np.arange(n) % 2, 1.0, 0.2), 10 * distances, 0.1)
+    np.testing.assert_array_equal(unlike, 1)  # three views within the limit, itself included
     np.testing.assert_array_equal(blur_trust(np.arange(1.0, LIKES + 1), distances[:LIKES, :LIKES], 0.1), 1)
 
 

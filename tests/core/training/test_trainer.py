@@ -124,7 +124,8 @@ def test_only_what_is_seen_is_marked_and_coloured():
     observed = trainer.avatar.observed > 0
     grey = (trainer.avatar.field.color_logit == 0).all(-1)
     assert 0.2 < float(observed.float().mean()) < 0.7
-    assert torch.equal(observed, ~grey)
+    assert not (observed & grey).any()
+    assert (~observed & ~grey).any()  # edge-on, or through others: coloured by chance
 
 
 def test_absent_maps_add_no_losses_and_present_ones_theirs():
