@@ -1,6 +1,7 @@
 """The second look: finite differences of its terms, parity of its band, behaviour on people who turn and stand still."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ def turning(count: int, turn: float = 1.5 * np.pi) -> list:
 def detected(state, index: int):
     """MediaPipe's way: forearms seem nearer to the camera than they are, the same in each frame."""
     keypoints = keypoints_of(state, CAMERA, noise_px=1.5, depth_noise_m=0.03, seed=index)
+    assert keypoints.points_3d is not None
     keypoints.points_3d[[13, 14], 2] -= 0.05
     keypoints.points_3d[[15, 16, 17, 18, 19, 20], 2] -= 0.15
     return keypoints
@@ -98,6 +100,8 @@ def looked_twice(states: list, second: SecondLook, start: int = 0) -> tuple[dict
     tracker, first = BodyTracker(BODY, TRACKER), {}
     for i, state in enumerate(states, start):
         tracked = tracker.update(frame_at(i), maps_of(detected(state, i)))
+        assert tracked.evidence is not None
+        assert tracked.state is not None
         second.add(tracked.evidence)
         first[tracked.evidence.stamp_ns] = tracked.state
     return first, second.states()
@@ -118,7 +122,8 @@ def test_a_turn_on_the_spot_tells_the_depth_of_the_limbs():
 
 def evidence_of(states: list) -> list:
     tracker = BodyTracker(BODY, TRACKER)
-    return [tracker.update(frame_at(i), maps_of(detected(state, i))).evidence for i, state in enumerate(states)]
+    found = (tracker.update(frame_at(i), maps_of(detected(state, i))).evidence for i, state in enumerate(states))
+    return [seen for seen in found if seen is not None]
 
 
 def turn_between(a: BodyPose, b: BodyPose) -> float:
@@ -196,7 +201,7 @@ def test_a_frame_that_is_not_believed_is_no_evidence():
     ("name", "value"),
     [("rotation_sigma_rad", 0.0), ("root_sigma_m", float("nan")), ("growth", -1), ("iterations", 0), ("frames", 1)],
 )
-def test_settings_that_mean_nothing_are_named(name: str, value: float):
+def test_settings_that_mean_nothing_are_named(name: str, value: Any):
     with pytest.raises(ValueError, match=f"SmoothingConfig.{name}"):
         SmoothingConfig(**{name: value})
 
