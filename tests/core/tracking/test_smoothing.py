@@ -64,7 +64,7 @@ def test_gradient_of_the_motion_terms_by_finite_differences():
 
 
 def dense(diagonal: np.ndarray, coupling: np.ndarray) -> np.ndarray:
-    H = scipy.linalg.block_diag(*diagonal)
+    H = np.asarray(scipy.linalg.block_diag(*diagonal))
     for k, block in enumerate(coupling):
         a, b = slice(k * BETAS, (k + 1) * BETAS), slice((k + 1) * BETAS, (k + 2) * BETAS)
         H[a, b], H[b, a] = block, block.T
