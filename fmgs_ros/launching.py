@@ -36,13 +36,15 @@ def managed_node(
 
     Args:
         python: interpreter to run it with; empty takes `python3` of the environment, an active virtual one included.
+        respawn: it then starts itself: the requests of launch would go to the dead process, which the middleware takes for
+            alive for ten seconds, and launch would wait for their answers for ever.
     """
     return LifecycleNode(
         package=PACKAGE,
         executable=executable,
         name=executable,
         namespace=namespace,
-        parameters=[*([params_file] if params_file else []), dict(parameters)],
+        parameters=[*([params_file] if params_file else []), {**parameters, "autostart": respawn}],
         remappings=list((remappings or {}).items()),
         prefix=[python] if python else None,
         ros_arguments=["--log-level", f"{_logger(namespace, executable)}:={log_level}"],
@@ -55,9 +57,11 @@ def managed_node(
     )
 
 
-def started(node: LifecycleNode) -> list[Any]:
-    """The node with what configures and activates it as soon as its process runs, after each respawn too. Later transitions
-    are left to whoever asks for them."""
+def started(node: LifecycleNode, *, respawn: bool = False) -> list[Any]:
+    """The node with what configures and activates it as soon as its process runs, unless it does that itself. Later
+    transitions are left to whoever asks for them."""
+    if respawn:
+        return [node]
     starting = threading.Event()
 
     def emit(transition: int) -> EmitEvent:

@@ -56,9 +56,10 @@ def generate_launch_description() -> LaunchDescription:
 
 def actions(context: LaunchContext) -> list:
     given = Given(context, ARGUMENTS)
-    found = [*_capture(given), *started(_avatar(given))]
+    respawn = given.on("respawn")
+    found = [*_capture(given), *started(_avatar(given), respawn=respawn)]
     if given.on("render"):
-        found += started(_render(given))
+        found += started(_render(given), respawn=respawn)
     if given["record"]:
         found.append(recording(given.path("record"), [_in_namespace(given, topic) for topic in OUTPUTS]))
     return found + _tools(given)
@@ -94,7 +95,7 @@ def _capture(given: Given) -> list:
         },
         **_common(given),
     )
-    return started(node)
+    return started(node, respawn=given.on("respawn"))
 
 
 def _source(name: str) -> str:
