@@ -161,7 +161,7 @@ class RenderNode(ManagedNode):
         self._wake.set()
         try:
             job.done.result(_REQUEST_S)
-        except (ValueError, TransformException, TimeoutError) as error:
+        except (ValueError, TimeoutError) as error:
             response.success, response.message = False, str(error) or f"not drawn within {_REQUEST_S:g} s"
         return response
 
@@ -188,7 +188,7 @@ class RenderNode(ManagedNode):
             if posed is not None:
                 self._draw(posed)
             self._problem = None
-        except (ValueError, TransformException) as error:
+        except ValueError as error:
             if self._problem is None:
                 self.get_logger().warning(f"not drawn: {error}")
             self._problem = str(error)
@@ -257,8 +257,15 @@ class RenderNode(ManagedNode):
         return camera_pose_of_view(T if frame == world_frame else self._found(world_frame, frame) @ T)
 
     def _found(self, target: str, source: str) -> np.ndarray:
-        """T_target_source, the newest that tf has."""
-        transform = self._transforms.lookup_transform(target, source, Time()).transform
+        """T_target_source, the newest that tf has.
+
+        Raises:
+            ValueError: it has none.
+        """
+        try:
+            transform = self._transforms.lookup_transform(target, source, Time()).transform
+        except TransformException as error:
+            raise ValueError(f"view: expected a transform from {source} to {target}, got: {error}") from error
         return rigid_of(transform.translation, transform.rotation)
 
     def _publish_frame(self, camera: Camera, posed: Posed) -> None:
