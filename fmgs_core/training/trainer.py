@@ -242,7 +242,7 @@ class Trainer:
         torch.stack(list(regularizers.values())).sum().backward()
         carry_on(said, attributes)
         skipped = self._apply(keyframe, learns_pose)
-        self._observe(gradients, skipped)
+        self._observe(gradients, leaves.scales, skipped)
         self.iterations += 1
         keyframe.visits += 1
         self.schedule.stepped(terms["color"])
@@ -348,14 +348,16 @@ class Trainer:
         self._skipped_steps += skipped
         return skipped
 
-    def _observe(self, gradients: list[tuple[Route, dict[Attribute, Tensor]]], skipped: Float[Tensor, ""]) -> None:
-        """A colour gradient is the light a Gaussian carried to this picture's error; one with half of the mean was seen.
-        What shows edge-on, or through others, has a little too, and Adam makes as large steps of it."""
+    def _observe(
+        self, gradients: list[tuple[Route, dict[Attribute, Tensor]]], scales: Float[Tensor, "N 2"], skipped: Float[Tensor, ""]
+    ) -> None:
+        """A colour gradient is the light a Gaussian carried to this picture's error; one with half of the mean, for its area,
+        was seen. What shows edge-on, or through others, has a little too, and Adam makes as large steps of it."""
         for _, grads in gradients:
             if Attribute.COLOR in grads:
-                light = grads[Attribute.COLOR].abs().sum(-1)
-                mean = light.sum() / (light > 0).sum().clamp_min(1)
-                self.avatar.observed += (light > SEEN_SHARE * mean) * (1 - skipped)
+                light, area = grads[Attribute.COLOR].abs().sum(-1), scales.detach().prod(-1)
+                lit_area = (area * (light > 0)).sum()
+                self.avatar.observed += (light * lit_area > SEEN_SHARE * light.sum() * area) * (1 - skipped)
 
     # -- what goes out
 
