@@ -1,0 +1,46 @@
+"""`replay` as a process. Kinds: determinism, behaviour."""
+
+from pathlib import Path
+
+from fmgs_core.avatar.snapshot import load_avatar
+from fmgs_ros.convert import stamp_ns
+from fmgs_ros.msg import BodyState
+
+from .harness import REPOSITORY, NodeProcess, participant, until
+
+SAMPLE = REPOSITORY / "samples" / "dressed_a"
+SMALL = {
+    "session.gaussians": 0,
+    "session.trainer.memory.crop_max_px": 96,
+    "session.iterations_per_frame": 1,
+    "session.final_iterations": 2,
+}
+END_S = 180.0
+
+
+def replayed(folder: Path, **options: object) -> tuple[NodeProcess, int]:
+    """As `ros2 run fmgs_ros replay` would; the exit code."""
+    with NodeProcess("replay", folder, SMALL | options | {"autostart": True}) as node:
+        until(lambda: not node.is_running, END_S, lambda: node.said)
+        return node, node.end()
+
+
+def test_the_same_bag_gives_the_same_file_whether_it_publishes_or_not(tmp_path: Path):
+    """Every picture is looked at and told of, in order, with its own stamp."""
+    files = [tmp_path / "published.safetensors", tmp_path / "quiet.safetensors"]
+    with participant("replay_test") as graph:
+        states = graph.listen(BodyState, "/replay/body_state")
+        for file, publish in zip(files, (True, False), strict=True):
+            node, code = replayed(tmp_path, bag=str(SAMPLE), out=str(file), publish=publish)
+            assert code == 0, node.said
+        stamps = [stamp_ns(m.header.stamp) for m in states.messages]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(stamps) == 100 and stamps == sorted(stamps)
+    assert load_avatar(files[0]).iterations == 102
+
+
+def test_a_recording_that_does_not_open_ends_it_with_an_error(tmp_path: Path):
+    node, code = replayed(tmp_path, bag=str(tmp_path / "none"), out=str(tmp_path / "a.safetensors"))
+    assert code == 1 and "expected a camera index, a URL, or an existing file or folder" in node.said
+    assert "Traceback" not in node.said
+    assert not (tmp_path / "a.safetensors").exists()
