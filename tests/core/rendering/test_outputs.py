@@ -1,5 +1,7 @@
 """Arrays of one view. Kinds: closed form on hand-made renderings, parity with the pictures, behaviour on a drawn body."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -109,3 +111,11 @@ def test_the_background_shows_through(scene: tuple[Avatar, Camera]):
     avatar, camera = scene
     image = draw_outputs(avatar, avatar.body.neutral_state(), camera, frozenset({Output.IMAGE}), (1, 2, 3))[Output.IMAGE]
     assert image[0, 0].tolist() == [1, 2, 3] and image[40, 40, 0] > 200
+
+
+def test_a_view_without_the_avatar_is_empty(scene: tuple[Avatar, Camera]):
+    avatar, camera = scene
+    away = replace(avatar.body.neutral_state(), transl=np.array([50.0, 0, 0]))
+    drawn = draw_outputs(avatar, away, camera, ALL, (7, 7, 7))
+    assert (drawn[Output.IMAGE] == 7).all() and np.isnan(drawn[Output.DEPTH]).all()
+    assert not any(drawn[output].any() for output in (Output.MASK, Output.NORMALS, Output.CONFIDENCE))
