@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
@@ -14,7 +15,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import LabelInfo
 
@@ -31,6 +33,8 @@ SAMPLE = REPOSITORY / "samples" / "dressed_a"
 # One Gaussian per face and small crops: this is about order and loss of things, not about quality.
 SMALL = {"session.gaussians": 0, "session.trainer.memory.crop_max_px": 128}
 PICTURES = {"~/image_raw": "/image_raw", "~/image_raw/compressed": "/image_raw/compressed", "~/camera_info": "/camera_info"}
+
+HAS_HRI = find_spec("hri_msgs") is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,7 @@ def stage(graph: Participant, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("stage")
     made = Stage(
         graph,
-        NodeProcess("avatar_node", folder, SMALL | {"autostart": True, "camera_frame": "", "body_id": "ann"}),
+        NodeProcess("avatar_node", folder, SMALL | {"autostart": True, "body_id": "ann", "humans": HAS_HRI}),
         Remote(graph, "avatar_node"),
         graph.listen(CameraInfo, "/camera_info"),
         graph.listen(BodyState, "/avatar_node/body_state"),
@@ -99,10 +103,10 @@ def test_each_body_state_carries_the_stamp_of_a_picture_and_is_plausible(stage: 
 
 
 def test_the_frames_of_the_body_hang_on_the_camera(stage: Stage):
-    message = next(m for m in stage.transforms.wait() if len(m.transforms) > 1)
+    message = stage.transforms.matching(lambda m: m.transforms[0].child_frame_id == "body_ann")
     parents = {t.child_frame_id: t.header.frame_id for t in message.transforms}
     root = message.transforms[0]
-    assert (root.header.frame_id, root.child_frame_id, parents["ann/pelvis"]) == ("lens", "body_ann", "body_ann")
+    assert (root.header.frame_id, parents["ann/pelvis"]) == ("lens", "body_ann")
     assert parents["ann/left_wrist"] == "ann/left_elbow" and len(parents) == 23
     assert 2.0 < root.transform.translation.z < 4.5
     assert stamp_ns(root.header.stamp) in {stamp_ns(m.header.stamp) for m in stage.states.messages}
@@ -152,6 +156,24 @@ def test_diagnostics_say_that_all_is_well(stage: Stage):
     healthy = stage.diagnostics.matching(lambda m: m.status[0].name == "avatar_node: state" and m.status[0].level == b"\x00")
     values = {v.key: v.value for v in healthy.status[0].values}
     assert healthy.status[0].hardware_id == "ann" and values["state"] == "training"
+
+
+@pytest.mark.skipif(not HAS_HRI, reason="needs hri_msgs")
+def test_the_person_is_a_human_in_ros(stage: Stage):
+    """REP-155: the id is listed, and what is said of it is inside the picture and carries the id."""
+    from hri_msgs.msg import IdsList, NormalizedRegionOfInterest2D, Skeleton2D
+
+    listen, base = stage.graph.listen, "/humans/bodies/ann"
+    assert listen(IdsList, "/humans/bodies/tracked", latched=True).wait()[-1].ids == ["ann"]
+    region = listen(NormalizedRegionOfInterest2D, f"{base}/roi").wait()[0]
+    assert 0 <= region.xmin < region.xmax <= 1 and 0 <= region.ymin < region.ymax <= 1
+    points = listen(Skeleton2D, f"{base}/skeleton2d").wait()[0].skeleton
+    assert len(points) == 18 and all(0 <= p.x <= 1 and 0 <= p.y <= 1 for p in points)
+    joints = listen(JointState, f"{base}/joint_states").wait()[0]
+    assert len(joints.name) == 20 and all(name.endswith("_ann") for name in joints.name)
+    assert "<robot" in listen(String, f"{base}/urdf", latched=True).wait()[0].data
+    crop = listen(Image, f"{base}/cropped").wait()[0]
+    assert crop.encoding == "rgb8" and 0 < crop.width <= 512
 
 
 # -- services and parameters
