@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from tf2_ros import Buffer, TransformBroadcaster, TransformException, TransformListener
 
 from fmgs_core.avatar.model import Avatar
+from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.concurrency import Latest
 from fmgs_core.rendering.motion import load_motion
 from fmgs_core.rendering.outputs import Output, draw_outputs
@@ -111,6 +112,10 @@ class RenderNode(ManagedNode):
 
     def _warm_up(self) -> None:
         """Loads or compiles the kernels, so that the first picture is not seconds late."""
+        if self._config.backend == "cuda":
+            from fmgs_core.raster.cuda import compile_gsplat
+
+            compile_gsplat(self.get_logger().info, len(SAPIENS28_NAMES))
         state = replace(self._body.neutral_state(), transl=np.array([0.0, 0.0, -3.0]))
         camera = replace(self._config.view.lens, width=64, height=64).camera()
         draw_outputs(

@@ -34,7 +34,8 @@ from fmgs_core.geometry import look_at, rigid_inverse
 from fmgs_core.rendering.outputs import Output, draw_outputs
 from fmgs_core.rendering.view_sources import AroundConfig, AroundView, Lens
 from fmgs_core.tracking.tracker import TrackingStatus
-from fmgs_core.transport import SnapshotServer
+from fmgs_core.transport import ServerKeys, SnapshotServer
+from fmgs_core.transport.keys import write_keys
 from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, BodyState, Camera
 from fmgs_ros.bodies import fill_body_state, state_in_optical
 from fmgs_ros.msg import AvatarSnapshot as SnapshotMessage
@@ -429,12 +430,12 @@ class Solo:
 
 
 @contextmanager
-def renderer(graph: Participant, folder: Path, **options: Any) -> Iterator[Solo]:
+def renderer(graph: Participant, folder: Path, snapshots: str = "snapshot", **options: Any) -> Iterator[Solo]:
     """Each under a name of its own: the services of one that has just ended are believed to be there for a moment."""
     name = f"solo{next(_NUMBERS)}"
     image = graph.listen(Image, f"/{name}/image_raw")
     parameters = OPTIONS | {k.replace("__", "."): v for k, v in options.items()}
-    with NodeProcess("render_node", folder, parameters, {"__node": name}) as node:
+    with NodeProcess("render_node", folder, parameters, {"__node": name, "snapshot": snapshots}) as node:
         yield Solo(node, name, image)
 
 
@@ -516,3 +517,18 @@ def test_a_file_that_is_not_there_leaves_it_unconfigured_and_alive(tmp_path: Pat
         assert not graph.call(ChangeState, f"/{solo.name}/change_state", request, 60).success
         assert solo.node.end(signal.SIGTERM, signal.SIGTERM) == 0, solo.node.said
         assert "Traceback" not in solo.node.said
+
+
+def test_a_trainer_beyond_loopback_is_fetched_from_with_keys_only(tmp_path: Path):
+    """A renderer without keys says what it lacks; one with them draws."""
+    write_keys(tmp_path / "keys")
+    server = SnapshotServer("tcp://0.0.0.0:*", ServerKeys.read(tmp_path / "keys"), advertise="127.0.0.1")
+    with participant() as graph, server:
+        graph.talk(SnapshotMessage, "/guarded", latched=True).publish(
+            SnapshotMessage(**vars(server.publish(AvatarSnapshot.of(avatar(), 1, 1))))
+        )
+        with renderer(graph, tmp_path, "/guarded", drive__mode="rest", fetch__keys=str(tmp_path / "keys")) as solo:
+            assert pixels(solo.image.wait(1, 90)[0])[..., 0].max() > 200
+        with renderer(graph, tmp_path, "/guarded", drive__mode="rest") as solo:
+            solo.node.wait_said("needs keys: copy client.key_secret and server.key")
+            assert not solo.image.messages
