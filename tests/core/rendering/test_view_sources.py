@@ -87,6 +87,15 @@ def test_heading_is_smoothed_the_short_way_round():
     assert seen_from[2] < -0.99
 
 
+def test_a_turn_is_made_up_for_as_well():
+    """The heading is blended as a direction: 63 % of the way along the chord from the front to the left."""
+    around = view(smoothing_s=1.0, elevation_deg=0.0)
+    around.camera(standing(), 0.0)
+    seen_from = direction(around.camera(standing(math.pi / 2), 1.0), standing())
+    chord = np.array([1 - math.exp(-1), 0, math.exp(-1)])
+    np.testing.assert_allclose(seen_from, chord / np.linalg.norm(chord), atol=1e-6)
+
+
 def test_time_that_steps_back_starts_over():
     around = view(smoothing_s=10.0, elevation_deg=0.0)
     around.camera(standing(), 50.0)
