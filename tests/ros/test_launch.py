@@ -14,6 +14,7 @@ from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument, ExecuteProcess
 from launch.utilities import perform_substitutions
 from launch_ros.actions import LifecycleNode, Node
+from launch_ros.utilities import evaluate_parameters
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = sorted((REPOSITORY / "launch").glob("*.launch.py"))
@@ -82,6 +83,18 @@ def test_nodes_are_those_asked_for(given: dict[str, str], expected: list[str]):
 def test_our_nodes_are_lifecycle_nodes():
     nodes = [action for action in found("avatar", source="sample") if isinstance(action, Node)]
     assert all(isinstance(node, LifecycleNode) for node in nodes)
+
+
+@pytest.mark.parametrize("source", ["0", "/dev/video0", "rtsp://host/stream", "on"])
+def test_texts_stay_texts(source: str):
+    """Launch reads parameters as yaml, to which a camera index is a number."""
+    capture = next(action for action in found("avatar", source=source) if isinstance(action, Node))
+    given = [d for d in capture._Node__parameters if isinstance(d, dict)]
+    values: dict[str, Any] = {}
+    for parameters in evaluate_parameters(LaunchContext(), given):
+        assert isinstance(parameters, dict)
+        values |= parameters
+    assert values["source"] == source and values["calibration"] == "" and values["loop"] is False
 
 
 def test_a_record_is_of_the_namespaces_topics():

@@ -36,10 +36,11 @@ def test_the_nose_is_where_the_mesh_has_it():
     np.testing.assert_allclose(pixels, nose[:2] / nose[2], atol=4)
 
 
-def test_points_outside_of_the_picture_are_in_range_and_not_believed():
-    state = state_in_optical(BODY, BodyState(np.zeros(16), np.zeros((55, 3)), np.array([1.2, -0.5, -2.0]), np.zeros(52)))
-    points = skeleton_points(BODY, state, CAMERA, 1.0)
-    assert ((points >= 0) & (points <= 1)).all() and not points[LEFT_WRIST, 2] and points[RIGHT_WRIST, 2] == 1
+@pytest.mark.parametrize(("x", "outside", "inside"), [(1.2, LEFT_WRIST, RIGHT_WRIST), (-1.2, RIGHT_WRIST, LEFT_WRIST)])
+def test_points_outside_of_the_picture_are_in_range_and_not_believed(x: float, outside: int, inside: int):
+    standing = BodyState(np.zeros(16), np.zeros((55, 3)), np.array([x, -0.5, -2.0]), np.zeros(52))
+    points = skeleton_points(BODY, state_in_optical(BODY, standing), CAMERA, 1.0)
+    assert ((points >= 0) & (points <= 1)).all() and points[outside, 2] == 0 and points[inside, 2] == 1
 
 
 def test_points_behind_the_camera_are_not_believed():
