@@ -14,7 +14,6 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
-from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
 
 PACKAGE = "fmgs_ros"
@@ -47,8 +46,7 @@ def managed_node(
         namespace=namespace,
         parameters=[
             *([params_file] if params_file else []),
-            {n: _typed(v) for n, v in parameters.items()},
-            {"autostart": respawn},
+            {**parameters, "autostart": respawn},
         ],
         remappings=list((remappings or {}).items()),
         prefix=[python] if python else None,
@@ -136,8 +134,3 @@ def share(*parts: str) -> str:
 def _logger(namespace: str, name: str) -> str:
     """Name of a node's logger, so that the level is not that of the middleware too."""
     return ".".join([*namespace.strip("/").split("/"), name]).lstrip(".")
-
-
-def _typed(value: Any) -> Any:
-    """Launch reads texts as yaml unless it is told not to: camera "0" would become a number, body "on" a bool."""
-    return ParameterValue(value, value_type=str) if isinstance(value, str) else value

@@ -87,7 +87,7 @@ def test_our_nodes_are_lifecycle_nodes():
 
 @pytest.mark.parametrize("source", ["0", "/dev/video0", "rtsp://host/stream", "on"])
 def test_texts_stay_texts(source: str):
-    """Launch reads parameters as yaml, to which a camera index is a number."""
+    """Launch writes parameters as yaml, to which a camera index is a number."""
     capture = next(action for action in found("avatar", source=source) if isinstance(action, Node))
     given = [d for d in capture._Node__parameters if isinstance(d, dict)]
     values: dict[str, Any] = {}
