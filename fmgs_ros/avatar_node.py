@@ -1,5 +1,6 @@
 """`ros2 run fmgs_ros avatar_node`: pictures in; a tracked body, and an avatar that is learned meanwhile, out."""
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -39,6 +40,8 @@ from fmgs_ros.render_scene import Latencies
 from fmgs_ros.srv import FilePath
 
 _STATUS_S = 0.5
+# Of the learner, after it was asked to end [s]: 1 to 3 s on two free cores. ros2 launch kills after 10 s.
+_LAST_WORK_S = 8.0
 _LIVE = ("overlay", "publish_tf", "autosave", "autosave_every_s")
 
 
@@ -88,8 +91,9 @@ class AvatarNode(ManagedNode):
         self._autosave_beat = Cadence(self._config.autosave_every_s, time.monotonic)
         stack.callback(self._keep, learner)
         self.run_thread(stack, "overlay", drawer.run)
-        self.run_thread(stack, "learner", lambda stop: self.learn(learner))
-        stack.callback(learner.close)
+        done = threading.Event()
+        self.run_thread(stack, "learner", lambda stop: self._learn_until_done(learner, done))
+        stack.callback(_closed, learner, done)
         for name, answer in (("pause", self._on_pause), ("resume", self._on_resume), ("reset", self._on_reset)):
             self.serve(stack, Trigger, f"~/{name}", partial(_answered, answer))
         self.every(stack, _STATUS_S, self._publish_status)
@@ -116,6 +120,12 @@ class AvatarNode(ManagedNode):
     def learn(self, learner: Learner) -> None:
         """The learner's thread."""
         learner.run()
+
+    def _learn_until_done(self, learner: Learner, done: threading.Event) -> None:
+        try:
+            self.learn(learner)
+        finally:
+            done.set()
 
     def _opened_prior(self, stack: ExitStack) -> Prior:
         prior: Prior = MediaPipePrior(self._config.session.mediapipe)
@@ -259,6 +269,12 @@ class AvatarNode(ManagedNode):
             rate_hz=self._tracked.rate_hz,
             values=figures | self._latencies.figures(),
         )
+
+
+def _closed(learner: Learner, done: threading.Event) -> None:
+    """Asks it to end and waits longer than for other threads: a look at all frames again cannot be broken off."""
+    learner.close()
+    done.wait(_LAST_WORK_S)
 
 
 def _answered(answer: Callable[[Any], str], request: Any, response: Any) -> Any:
