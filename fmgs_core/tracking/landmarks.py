@@ -32,16 +32,20 @@ _LEFT = {
     "heel": (29, 8846, "left_ankle", (-2, 3, 22)),
     "toe": (31, 5770, "left_ankle", (20, 7, -23)),
 }
+# Rows of the table: left heel, right heel, left toe, right toe.
+SOLE_ROWS = slice(-4, None)
 _RIGHT_VERTEX = {"eye": 9929, "ear": 616, "heel": 8635, "toe": 8463}
 _RIGHT_INDEX = {"eye": 5}  # elsewhere left + 1
 
 # Weight of a landmark beside its visibility: the finger tips and soles jitter, hips and shoulders are loosely defined. Along
 # a straight leg MediaPipe puts the knee where people of average build have it: 49 mm low on a body of 1.50 m, 27 mm high
 # on one of 2.17 m; at full weight the distance bends to fit that.
+SOLE_WEIGHT = 0.4
 _WEIGHTS = {
     "knee": 0.3,
     **dict.fromkeys(("nose", "eye", "ear"), 0.5),
-    **dict.fromkeys(("pinky", "index", "heel", "toe"), 0.4),
+    **dict.fromkeys(("pinky", "index"), 0.4),
+    **dict.fromkeys(("heel", "toe"), SOLE_WEIGHT),
     **dict.fromkeys(("shoulder", "hip"), 0.7),
 }
 

@@ -4,6 +4,7 @@ from collections import deque
 
 from fmgs_core.body.template import BodyModel
 from fmgs_core.tracking.evidence import FrameEvidence
+from fmgs_core.tracking.floor import sole_points
 from fmgs_core.tracking.kinematics import BodyPose
 from fmgs_core.tracking.smoothing import SmoothingConfig, smoothed_poses
 from fmgs_core.tracking.states import body_state
@@ -16,6 +17,7 @@ class SecondLook:
 
     def __init__(self, body: BodyModel, tracker: TrackerConfig, config: SmoothingConfig):
         self._body, self._depth_correction, self._config = body, tracker.depth_correction, config
+        self._soles = sole_points(body, min(tracker.num_betas, body.shapedirs.shape[2]))
         self._seen: deque[tuple[FrameEvidence, BodyPose]] = deque(maxlen=config.frames)
         self._new = self._count = 0
 
@@ -41,7 +43,7 @@ class SecondLook:
     def states(self) -> dict[int, BodyState]:
         """World states of the window's frames by stamp, in the newest frame's shape, judged by all of them."""
         evidence = [seen for seen, _ in self._seen]
-        poses = smoothed_poses(evidence, [pose for _, pose in self._seen], evidence[-1].pose.betas, self._config)
+        poses = smoothed_poses(evidence, [pose for _, pose in self._seen], evidence[-1].pose.betas, self._config, self._soles)
         self._seen = deque(zip(evidence, poses, strict=True), maxlen=self._config.frames)
         self._new = 0
         return {
