@@ -61,12 +61,11 @@ def test_a_picture_takes_the_camera_of_its_own_stamp_though_it_comes_later(pictu
 def test_one_camera_info_is_enough_for_every_picture(pictures: PictureInput):
     """What a synchroniser of equal stamps would make of this: nothing but the first frame."""
     pictures.on_info(info(0))
-    read = []
     for i in range(20):
         pictures.on_picture(picture(i * MS))
         frame = pictures.source.read_latest(10.0)
-        read.append(frame.stamp_ns if frame else None)
-    assert read == [i * MS for i in range(20)] and pictures.received.count == 20
+        assert frame is not None and frame.stamp_ns == i * MS
+    assert pictures.received.count == 20
 
 
 def test_only_the_newest_few_are_kept():

@@ -327,6 +327,7 @@ def test_an_uncalibrated_camera_is_refused_by_name(graph: Participant, tmp_path:
 
 
 def test_a_prior_that_breaks_is_said_in_diagnostics_and_status(graph: Participant, tmp_path: Path):
+    """Recorded maps that are none, beside compressed pictures."""
     maps = tmp_path / "maps"
     (maps / "mask").mkdir(parents=True)
     said = graph.listen(DiagnosticArray, "/diagnostics")
@@ -338,8 +339,9 @@ def test_a_prior_that_breaks_is_said_in_diagnostics_and_status(graph: Participan
         (maps / "stamps_ns.txt").write_text("".join(f"{first + k * 66_666_667}\n" for k in range(2000)))
         for k in range(2000):
             (maps / "mask" / f"{k:06d}.png").write_bytes(b"not a picture")
-        options = SMALL | {"autostart": True, "maps": str(maps), "estimate_focal": True}
-        remaps = {"__node": "broken", "image_raw": "/damaged/image_raw", "camera_info": "/damaged/camera_info"}
+        options = SMALL | {"autostart": True, "maps": str(maps), "transport": "compressed"}
+        topics = {"image_raw/compressed": "/damaged/image_raw/compressed", "camera_info": "/damaged/camera_info"}
+        remaps = {"__node": "broken", **topics}
         with NodeProcess("avatar_node", tmp_path, options, remaps) as node:
             failed = status.matching(lambda m: m.state == TrainingStatus.FAILED, 90)
             assert "mask" in failed.message
