@@ -77,12 +77,13 @@ class RenderNode(ManagedNode):
         self._tf = TransformBroadcaster(self)
         stack.callback(self.destroy_publisher, self._tf.pub_tf)
         self._forget_scene()
+        self._drawing: str | Path | None = None
         self._warm_up()
         self._keeper = AvatarKeeper(
             self._maker,
             retry_s=config.fetch.retry_s,
             on_problem=self.get_logger().warning,
-            on_new=lambda drawable: self.get_logger().info(f"drawing {drawable.name}"),
+            on_new=self._say_new,
         )
         if config.avatar_file is not None:
             self._keeper.load_now(config.avatar_file)
@@ -132,6 +133,13 @@ class RenderNode(ManagedNode):
         self._around: tuple[Any, AroundView] | None = None
         self._motion: tuple[Any, list[BodyState]] | None = None
         self._motion_start_ns = 0
+
+    def _say_new(self, drawable: Drawable) -> None:
+        """Another avatar aloud; its versions, one a second while it learns, to those who debug."""
+        which = drawable.key[0] if isinstance(drawable.key, tuple) else drawable.key
+        say = self.get_logger().debug if which == self._drawing else self.get_logger().info
+        self._drawing = which
+        say(f"drawing {drawable.name}")
 
     # -- callbacks hand over
 
