@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Float, Int
+
 from fmgs_core.tracking.kinematics import BodyPose
 from fmgs_core.tracking.solver import Problem
 from fmgs_core.types import Camera
@@ -17,3 +20,7 @@ class FrameEvidence:
     """With the contour as it was paired last."""
     pose: BodyPose
     """In camera axes, as fitted from the past alone."""
+    vertices: Int[np.ndarray, " n"]
+    """The body vertex of each of the contour's rows."""
+    inflation: Float[np.ndarray, " V"] | None
+    """The clothes known after this frame [m], None before the first contour; only the newest frame's are needed."""

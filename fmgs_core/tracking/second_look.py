@@ -1,7 +1,12 @@
 """When the newest frames are fitted anew, all at once, and what is kept of them until then."""
 
 from collections import deque
+from dataclasses import replace
 
+import numpy as np
+from jaxtyping import Float
+
+from fmgs_core.body.skinning import vertex_normals
 from fmgs_core.body.template import BodyModel
 from fmgs_core.tracking.evidence import FrameEvidence
 from fmgs_core.tracking.floor import sole_points
@@ -18,6 +23,8 @@ class SecondLook:
     def __init__(self, body: BodyModel, tracker: TrackerConfig, config: SmoothingConfig):
         self._body, self._depth_correction, self._config = body, tracker.depth_correction, config
         self._soles = sole_points(body, min(tracker.num_betas, body.shapedirs.shape[2]))
+        self._normals = vertex_normals(body.v_template, body.faces).astype(np.float64)
+        self._inflation: Float[np.ndarray, " V"] | None = None
         self._seen: deque[tuple[FrameEvidence, BodyPose]] = deque(maxlen=config.frames)
         self._new = self._count = 0
 
@@ -25,7 +32,8 @@ class SecondLook:
         """A frame that is believed, later than those before; a clock that jumped back starts anew."""
         if self._seen and evidence.stamp_ns <= self._seen[-1][0].stamp_ns:
             self._seen.clear()
-        self._seen.append((evidence, evidence.pose))
+        self._inflation = evidence.inflation
+        self._seen.append((replace(evidence, inflation=None), evidence.pose))
         self._new += 1
         self._count += 1
 
@@ -42,7 +50,7 @@ class SecondLook:
 
     def states(self) -> dict[int, BodyState]:
         """World states of the window's frames by stamp, in the newest frame's shape, judged by all of them."""
-        evidence = [seen for seen, _ in self._seen]
+        evidence = [self._dressed(seen) for seen, _ in self._seen]
         poses = smoothed_poses(evidence, [pose for _, pose in self._seen], evidence[-1].pose.betas, self._config, self._soles)
         self._seen = deque(zip(evidence, poses, strict=True), maxlen=self._config.frames)
         self._new = 0
@@ -50,3 +58,12 @@ class SecondLook:
             seen.stamp_ns: body_state(self._body, seen.problem.skeleton, pose, seen.camera, self._depth_correction)
             for seen, pose in self._seen
         }
+
+    def _dressed(self, seen: FrameEvidence) -> FrameEvidence:
+        """In the clothes that are known by now: in the first frames a coat still counts as body, which seems too near then."""
+        if self._inflation is None:
+            return seen
+        contour, vertices = seen.problem.contour, seen.vertices
+        rest = self._body.v_template[vertices] + self._inflation[vertices, None] * self._normals[vertices]
+        dressed = contour._replace(points=contour.points._replace(rest=rest))
+        return replace(seen, problem=seen.problem._replace(contour=dressed))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from fmgs_core.body.template import BodyModel
 from fmgs_core.tracking.anatomy import anatomy_of
@@ -138,7 +138,7 @@ class BodyTracker:
         if fit is None or confidence == 0.0:
             return self._missed()
         self._remember(fit.solution, frame)
-        evidence = FrameEvidence(frame.stamp_ns, frame.camera, fit.problem, fit.solution.pose)
+        evidence = FrameEvidence(frame.stamp_ns, frame.camera, fit.problem, fit.solution.pose, fit.vertices, self._inflation)
         return TrackedBody(self._last_state, self._status, confidence, verdict.corrected, self._inflation, evidence)
 
     def _confidence(self, detection: Detection, fit: "_Fit", camera: Camera) -> float:
@@ -225,11 +225,11 @@ class BodyTracker:
             again = solve(problem, self._analytic(detection, frame.camera), ITERATIONS)
             solution = again if again.cost < solution.cost else solution
         outline = self._outline(mask, frame.camera, height_px) if np.isfinite(solution.cost) else None
-        iou = None
+        iou, vertices = None, np.zeros(0, np.int64)
         if outline is not None:
-            solution, problem, iou = self._refined(solution, problem, outline, height_px, first=first)
+            solution, problem, iou, vertices = self._refined(solution, problem, outline, height_px, first=first)
         finite = all(np.isfinite(part).all() for part in (solution.cost, solution.information, *solution.pose))
-        return _Fit(solution, problem, height_px, iou) if finite else None
+        return _Fit(solution, problem, height_px, iou, vertices) if finite else None
 
     def _analytic(self, detection: Detection, camera: Camera) -> BodyPose:
         intrinsics, betas = _intrinsics(camera), self._shape.betas
@@ -242,21 +242,22 @@ class BodyTracker:
 
     def _refined(
         self, solution: Solution, problem: Problem, outline: MaskOutline, height_px: float, *, first: bool
-    ) -> tuple[Solution, Problem, float]:
+    ) -> tuple[Solution, Problem, float, Int[np.ndarray, " n"]]:
         """Pairs outline and contour anew in each round; what is left over afterwards is clothing.
 
         On a person's very first frame the clothes are taken over in every round: waiting would bend the pose instead.
         """
-        rounds, iou = self.config.first_silhouette_rounds if first else self.config.silhouette_rounds, 0.0
+        rounds = self.config.first_silhouette_rounds if first else self.config.silhouette_rounds
+        iou, vertices = 0.0, np.zeros(0, np.int64)
         undressed = self._inflation is None
         for k in range(rounds):
             fit = self._silhouette.compare(solution.pose, outline, height_px)
-            problem, iou = problem._replace(contour=fit.terms), fit.iou
+            problem, iou, vertices = problem._replace(contour=fit.terms), fit.iou, fit.vertices
             solution = solve(problem, solution.pose, CONTOUR_ITERATIONS)
             if iou > WORST_IOU and (undressed or k == rounds - 1):
                 self._silhouette.dress(fit, solution.pose, outline)
                 self._inflation = self._silhouette.inflation.per_vertex().astype(np.float32)
-        return solution, problem, iou
+        return solution, problem, iou, vertices
 
     def _remember(self, solution: Solution, frame: Frame) -> None:
         self._shape.absorb(solution)
@@ -272,6 +273,8 @@ class _Fit:
     """The contour as it was paired last."""
     height_px: float
     iou: float | None
+    vertices: Int[np.ndarray, " n"]
+    """The body vertex of each of the contour's rows."""
 
 
 def _intrinsics(camera: Camera) -> tuple[float, float, float, float]:

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from fmgs_core.body.drawing import draw_mesh
 from fmgs_core.body.skinning import posed_joints
 from fmgs_core.geometry import look_at
-from fmgs_core.tracking import BodyTracker, SecondLook, SmoothingConfig, TrackerConfig
+from fmgs_core.tracking import BodyTracker, SecondLook, SmoothingConfig, TrackerConfig, second_look
 from fmgs_core.tracking.kinematics import BETAS, BodyPose
 from fmgs_core.tracking.motion_terms import add_motion_terms, lower_band
+from fmgs_core.tracking.silhouette import Silhouette
 from fmgs_core.tracking.smoothing import smoothed_poses
 from fmgs_core.tracking.so3 import log_so3
 from fmgs_core.tracking.solver import moved
 
-from .synthetic import BODY, CAMERA, FRAME_NS, SKELETON, camera_pose, frame_at, keypoints_of, maps_of, state_of
+from .synthetic import BODY, CAMERA, FRAME_NS, NUM_BETAS, SKELETON, camera_pose, frame_at, keypoints_of, maps_of, state_of
 
 TRACKER = TrackerConfig(subject_height_m=1.84, use_silhouette=False)
 COUNT = 3
@@ -195,6 +197,28 @@ def test_a_frame_that_is_not_believed_is_no_evidence():
     tracker = BodyTracker(BODY, TRACKER)
     assert tracker.update(frame_at(0), maps_of(detected(state_of(0.0), 0))).evidence is not None
     assert tracker.update(frame_at(1), maps_of(None)).evidence is None
+
+
+def test_early_frames_are_judged_in_the_clothes_that_are_known_later(monkeypatch: pytest.MonkeyPatch):
+    """Closed form: the contour's points lie on the skin, moved out along the normals by the newest frame's inflation."""
+    given = []
+    monkeypatch.setattr(second_look, "smoothed_poses", lambda evidence, starts, *_: given.extend(evidence) or starts)
+    tracker, second = BodyTracker(BODY, TrackerConfig(subject_height_m=1.84)), SecondLook(BODY, TRACKER, SmoothingConfig())
+    silhouette = Silhouette(BODY, SKELETON, NUM_BETAS)
+    for i, state in enumerate(turning(3, 0.3)):
+        drawn = draw_mesh(
+            silhouette.vertices(camera_pose(state, CAMERA)), BODY.faces, replace(CAMERA, T_camera_world=np.eye(4))
+        )
+        mask = (drawn.face >= 0).astype(np.float32)
+        seen = tracker.update(frame_at(i), maps_of(keypoints_of(state, CAMERA), mask)).evidence
+        assert seen is not None
+        second.add(replace(seen, inflation=np.full(BODY.num_vertices, 0.01 * (i + 1), np.float32)))
+    second.states()
+    first = given[0].problem.contour.points
+    assert len(first.rest) == len(given[0].vertices) > 50
+    out = first.rest - BODY.v_template[given[0].vertices]
+    np.testing.assert_allclose(np.linalg.norm(out, axis=1), 0.03, rtol=1e-3)  # the newest frame's
+    np.testing.assert_array_equal(first.rest_dirs, BODY.shapedirs[given[0].vertices, :, :NUM_BETAS])
 
 
 @pytest.mark.parametrize(
