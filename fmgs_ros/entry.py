@@ -10,8 +10,9 @@ from typing import NoReturn
 
 def run(module: str) -> NoReturn:
     """Calls `main() -> exit code` of a module and ends the process with it."""
-    # Read once, when the libraries load: threads that spin while they wait starve the others (fmgs_core/cli/main.py).
+    # Read once, when the libraries load: threads that spin or share out trifles starve the others (fmgs_core/cli/main.py).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: sys.exit(0))
     code = _loaded(module).main()

@@ -6,6 +6,8 @@ import sys
 # OpenMP threads that spin while they wait starve capture and tracking on a machine of few cores: with two cores and a
 # second busy process a training step took 243 ms spinning and 48 ms sleeping. Read once, when the libraries load.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# The tracker's matrices are too small to share out: with a second BLAS thread beside training a frame takes it 40 ms, not 13.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import torch
 import tyro

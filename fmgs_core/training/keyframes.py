@@ -231,6 +231,7 @@ class ShapeChange:
     it was: height and depth are one unobservable number."""
 
     def __init__(self, body: BodyModel, old: Float[np.ndarray, " B"], new: Float[np.ndarray, " B"]):
+        self.old = old
         self._scale = body.height(new) / body.height(old)
         self._old_root, self._new_root = root_joint(body, old), root_joint(body, new)
 

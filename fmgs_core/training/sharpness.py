@@ -43,6 +43,15 @@ def blur_trust(
     np.fill_diagonal(apart, -1)
     nearest = np.argpartition(apart, LIKES - 1, axis=1)[:, :LIKES]
     likes = np.where(np.take_along_axis(apart, nearest, 1) <= LIKE_M, sharpnesses[nearest], np.nan)
-    relative = sharpnesses / np.maximum(np.nanquantile(likes, _SHARP_QUANTILE, axis=1), 1e-9)
+    relative = sharpnesses / np.maximum(_quantiles(likes, _SHARP_QUANTILE), 1e-9)
     trust = least + (1 - least) * np.clip((relative - _BLURRED) / (_SHARP - _BLURRED), 0, 1)
     return np.where(np.isfinite(likes).sum(1) >= _LEAST_LIKES, trust, 1.0)
+
+
+def _quantiles(values: Float[np.ndarray, "n k"], quantile: float) -> Float[np.ndarray, " n"]:
+    """np.nanquantile of each row, which must hold a number; that one takes a row at a time, 2 ms for a hundred."""
+    ordered = np.sort(values, axis=1)  # NaN last
+    place = quantile * (np.isfinite(values).sum(1) - 1)
+    below = np.floor(place).astype(int)
+    rows, above = np.arange(len(values)), np.ceil(place).astype(int)
+    return ordered[rows, below] + (place - below) * (ordered[rows, above] - ordered[rows, below])
