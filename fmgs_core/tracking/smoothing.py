@@ -69,7 +69,7 @@ def smoothed_poses(
     config: SmoothingConfig = SmoothingConfig(),
     soles: RiderPoints | None = None,
 ) -> list[BodyPose]:
-    """Poses of all frames in camera axes, with one shape; about 1 ms a frame and iteration.
+    """Poses of all frames in camera axes, with one shape; 0.5 to 1 ms a frame and iteration.
 
     Levenberg-Marquardt over all frames; the cost never ends above that of the starts.
 

@@ -232,6 +232,7 @@ class ShapeChange:
 
     def __init__(self, body: BodyModel, old: Float[np.ndarray, " B"], new: Float[np.ndarray, " B"]):
         self.old = old
+        """The shape it starts from."""
         self._scale = body.height(new) / body.height(old)
         self._old_root, self._new_root = root_joint(body, old), root_joint(body, new)
 

@@ -7,7 +7,7 @@ import pytest
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.default import default_body
 from fmgs_core.training.keyframes import MemoryConfig
-from fmgs_core.training.sharpness import LIKES, blur_trust, sharpness
+from fmgs_core.training.sharpness import LIKE_M, LIKES, blur_trust, sharpness
 from fmgs_core.training.trainer import Trainer, TrainerConfig
 
 from .scene import camera, observation, state
@@ -77,6 +77,23 @@ def test_a_blurred_keyframe_is_visited_less(least: float):
     picked = [trainer._pick(auxiliary=False) is trainer.memory[4] for _ in range(2000)]
     expected = least / (9 + least)
     assert np.mean(picked) == pytest.approx(expected, abs=4 * np.sqrt(expected / 2000))
+
+
+def test_trust_is_that_of_numpys_quantile_over_any_number_of_likes():
+    """Against a twin that takes the likes one keyframe at a time."""
+    rng = np.random.default_rng(3)
+    places, sharp = rng.uniform(0, 0.4, 40), rng.uniform(0.2, 1, 40)
+    distances = np.abs(places[:, None] - places)
+
+    def twin(i: int) -> float:
+        nearest = np.argsort(np.where(np.arange(40) == i, -1, distances[i]))[:LIKES]
+        likes = [sharp[k] for k in nearest if distances[i, k] <= LIKE_M]
+        relative = sharp[i] / np.quantile(likes, 0.75)
+        return 0.1 + 0.9 * float(np.clip((relative - 0.55) / 0.25, 0, 1)) if len(likes) >= 4 else 1.0
+
+    expected = [twin(i) for i in range(40)]
+    assert len(set(expected)) > 10
+    np.testing.assert_allclose(blur_trust(sharp, distances, 0.1), expected)
 
 
 def test_no_share_below_zero_is_accepted():
