@@ -70,8 +70,8 @@ class Viewer:
         self.views.append((stamp_ns, self._age_s(stamp_ns)))
 
     def _newest(self, snapshot: AvatarSnapshot) -> Avatar:
-        """One avatar takes over what snapshots bring: making a new one for each would cost ten views."""
-        if self._avatar is None:
+        """One avatar takes over what snapshots bring until it has grown: making a new one for each would cost ten views."""
+        if self._avatar is None or self._avatar.observed.shape != snapshot.tensors["observed"].shape:
             self._avatar = snapshot.avatar(self._body)
         elif snapshot is not self._shown:
             if not np.array_equal(self._avatar.betas, snapshot.tensors["betas"].numpy()):

@@ -13,7 +13,9 @@ from fmgs_core.body.template import BodyModel
 from fmgs_core.config import SessionConfig
 from fmgs_core.priors.template import template_maps
 from fmgs_core.session.events import Event, Preparing
+from fmgs_core.tracking.floor import MIN_FRAMES
 from fmgs_core.tracking.landmarks import landmark_table
+from fmgs_core.tracking.second_look import SecondLook
 from fmgs_core.tracking.tracker import BodyTracker
 from fmgs_core.training.trainer import Trainer
 from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, BodyState, Camera, Frame, Keypoints, PriorMaps
@@ -24,15 +26,19 @@ FRAME_NS = 66_000_000
 
 
 def warm_up(body: BodyModel, config: SessionConfig, on_event: Callable[[Event], None]) -> None:
-    """Tracks two pictures of the bare body and takes one training step on them; nothing of that is kept.
+    """Tracks pictures of the bare body, looks at them again and takes one training step on them; nothing of that is kept.
 
     A second or two; about a minute on a machine where the kernels have never been compiled.
     """
     on_event(Preparing("loading kernels (they are compiled when this machine has never run them, which takes a minute)"))
-    frames, state = standing_frames(body, SIZE_PX)
+    frames, state = standing_frames(body, SIZE_PX, MIN_FRAMES)
     tracker = BodyTracker(body, config.tracker)
+    second_look = SecondLook(body, config.tracker, config.smoothing)
     for frame, maps in frames:
-        tracker.update(frame, maps)
+        evidence = tracker.update(frame, maps).evidence
+        assert evidence is not None  # a bare body with perfect landmarks is believed
+        second_look.add(evidence)
+    second_look.states()
     if config.trainer.backend == "cuda":
         from fmgs_core.raster.cuda import compile_gsplat
 
@@ -42,15 +48,15 @@ def warm_up(body: BodyModel, config: SessionConfig, on_event: Callable[[Event], 
     trainer.step()
 
 
-def standing_frames(body: BodyModel, size_px: int) -> tuple[list[tuple[Frame, PriorMaps]], BodyState]:
-    """Two grey pictures with perfect maps of the bare body in its T-pose, and its state."""
+def standing_frames(body: BodyModel, size_px: int, count: int) -> tuple[list[tuple[Frame, PriorMaps]], BodyState]:
+    """Grey pictures with perfect maps of the bare body in its T-pose, and its state."""
     state = replace(body.neutral_state(), transl=np.array([0, 0, -DISTANCE_M]))
     K = np.array([[size_px, 0, size_px / 2], [0, size_px, size_px / 2], [0, 0, 1.0]])
     camera = Camera(K, size_px, size_px, T_CAMERA_WORLD_UNPOSED)
     mask = (draw_mesh(posed_vertices(body, state), body.faces, camera).face >= 0).astype(np.float32)
     maps = replace(template_maps(body, state, camera), mask=mask, keypoints=_landmarks(body, state, camera), geometry_trust=1.0)
     grey = np.full((size_px, size_px, 3), 128, np.uint8)
-    return [(Frame(i * FRAME_NS, grey, camera), maps) for i in range(2)], state
+    return [(Frame(i * FRAME_NS, grey, camera), maps) for i in range(count)], state
 
 
 def _landmarks(body: BodyModel, state: BodyState, camera: Camera) -> Keypoints:

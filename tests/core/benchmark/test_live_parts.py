@@ -14,6 +14,7 @@ from fmgs_core.benchmark.person import turning_person
 from fmgs_core.benchmark.settings import BenchmarkConfig
 from fmgs_core.benchmark.viewer import Viewer
 from fmgs_core.body.default import default_body
+from fmgs_core.body.subdivision import subdivided
 from fmgs_core.config import SessionConfig
 from fmgs_core.session.events import SnapshotTaken
 from fmgs_core.session.warmup import warm_up
@@ -110,6 +111,16 @@ def test_the_newest_snapshot_is_drawn_in_its_own_shape():
         assert float(viewer._avatar.observed.max()) == betas[0]
 
 
+def test_a_snapshot_that_has_grown_is_drawn_with_all_of_its_gaussians():
+    view = turning_person(BODY, 1, 48, 40)[0]
+    viewer = Viewer(BODY, Poses(view.state), lambda stamp_ns: 0.0)
+    grown = Avatar(subdivided(BODY, len(BODY.kept_faces) + 500).body)
+    for avatar in (Avatar(BODY), grown):
+        viewer._draw(AvatarSnapshot.of(avatar, 1, 1), 0, view.state, view.frame.camera)
+        assert viewer._avatar is not None and viewer._avatar.observed.shape == avatar.observed.shape
+    assert len(grown.observed) > len(BODY.kept_faces)
+
+
 def test_nobody_tracked_is_not_drawn():
     view = turning_person(BODY, 1, 48, 40)[0]
     with Viewer(BODY, Poses(None), lambda stamp_ns: 0.0) as viewer:
@@ -132,7 +143,7 @@ def test_what_breaks_the_viewer_is_raised_where_it_is_closed():
 def test_a_live_session_with_everything_beside_it_gives_views():
     """With the real prior and tracker; how fast they are is the machine's affair, that they come is not."""
     frames = recorded_frames(BenchmarkConfig(sample=REPOSITORY / "samples" / "dressed_a"))[:40]
-    config = SessionConfig(budget_s=6.0, save_every_s=0.5)
+    config = SessionConfig(budget_s=8.0, save_every_s=0.5)
     warm_up(BODY, config, lambda event: None)  # compiling kernels may take longer than the session
     run = live_run(BODY, frames, 15.0, config)
     assert run.ages_s and min(run.ages_s) > 0

@@ -135,7 +135,7 @@ def test_a_small_face_counts_as_seen_like_a_large_one():
     steps(trainer, 8)
     keyframe = next(iter(trainer.memory))
     splats = trainer.avatar.posed(keyframe.pose, keyframe.transl)
-    w, x, y, z = torch.nn.functional.normalize(splats.quats, dim=-1).unbind(-1)
+    _, x, y, _ = torch.nn.functional.normalize(splats.quats, dim=-1).unbind(-1)
     turned_here = 1 - 2 * (x * x + y * y) > 0.8  # z of the normal, and the camera looks along -z
     area, seen = splats.scales.prod(-1)[turned_here], (trainer.avatar.observed > 0)[turned_here]
     smallest = area.argsort()[: len(area) // 4]

@@ -1,0 +1,48 @@
+"""After warm_up no stream waits for a compiler. Kind: behaviour, in a process of its own, where nothing is loaded yet."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[3]
+# A person who moves for long enough that frames are looked at again, and an avatar that learns all it can.
+PROGRAM = """
+import sys
+from numba.core.dispatcher import Dispatcher
+from fmgs_core.body.default import default_body
+from fmgs_core.config import Pace, SessionConfig
+from fmgs_core.priors.mediapipe import MediaPipePrior
+from fmgs_core.session.session import Session
+from fmgs_core.session.warmup import warm_up
+from fmgs_core.stream.source import open_source
+from fmgs_core.tracking.tracker import BodyTracker
+
+def compiled():
+    names = [name for name in sys.modules if name.startswith("fmgs_core.")]
+    kernels = {k for name in names for k in vars(sys.modules[name]).values() if isinstance(k, Dispatcher)}
+    return {(k.py_func.__module__, k.py_func.__name__, str(s)) for k in kernels for s in k.signatures}
+
+body, config = default_body(), SessionConfig(iterations_per_frame=1, final_iterations=2)
+warm_up(body, config, lambda event: None)
+before = compiled()
+with open_source(sys.argv[1]) as source:
+    left = [40]
+    def read(read=source.read):
+        left[0] -= 1
+        return read() if left[0] >= 0 else None
+    source.read = read
+    prior = MediaPipePrior(config.mediapipe)
+    result = Session(source, prior, BodyTracker(body, config.tracker), body, config, lambda event: None).run(Pace.ALL)
+    prior.close()
+assert result.frames_with_person > 20, result.frames_with_person
+print(*sorted(compiled() - before), sep="\\n")
+"""
+
+
+def test_a_tracked_session_compiles_nothing_after_it():
+    sample = REPOSITORY / "samples" / "dressed_a"
+    program = [sys.executable, "-c", PROGRAM, str(sample)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, cwd=REPOSITORY, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout.strip(), done.stdout
