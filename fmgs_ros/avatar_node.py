@@ -16,6 +16,7 @@ from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.concurrency import Cadence
 from fmgs_core.config import Pace
 from fmgs_core.priors import Prior
+from fmgs_core.priors.filled import FilledPrior
 from fmgs_core.priors.mediapipe import MediaPipePrior
 from fmgs_core.priors.recorded import RecordedPrior
 from fmgs_core.session.events import Event, Preparing
@@ -28,7 +29,6 @@ from fmgs_ros import avatar_files
 from fmgs_ros.avatar_config import ONLINE_PRESETS, AvatarConfig, online
 from fmgs_ros.avatar_topics import AvatarTopics
 from fmgs_ros.diagnostics import Health, RateMeter, publish_diagnostics
-from fmgs_ros.filled_prior import FilledPrior
 from fmgs_ros.learner import Learner, Listeners, State
 from fmgs_ros.lifecycle import ManagedNode
 from fmgs_ros.lifecycle import main as run_node

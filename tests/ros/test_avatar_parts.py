@@ -11,10 +11,10 @@ import pytest
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot, load_avatar
 from fmgs_core.config import PRESETS
+from fmgs_core.priors.filled import FilledPrior
 from fmgs_core.types import Frame, Keypoints, PriorMaps
 from fmgs_ros import avatar_files
 from fmgs_ros.avatar_config import AvatarConfig, OverlayConfig, online
-from fmgs_ros.filled_prior import FilledPrior
 from fmgs_ros.overlay import OverlayDrawer, Seen, overlay, silhouette
 from tests.core.session.scene import BODY, person
 
