@@ -16,15 +16,17 @@ ORDINAL_PAIRS = 4096
 
 
 def has_maps(keyframe: Keyframe) -> bool:
-    return not (keyframe.normal is None and keyframe.depth is None and keyframe.labels is None)
+    return bool(keyframe.maps)
 
 
 def auxiliary_channels(keyframe: Keyframe, weights: LossWeights) -> set[Channel]:
     """What has to be drawn beside the colours."""
     needed = {
-        Channel.DEPTH: weights.self_normal or ((weights.depth or weights.depth_order) and keyframe.depth is not None),
-        Channel.NORMAL: weights.self_normal or weights.normal_variation or (weights.normal and keyframe.normal is not None),
-        Channel.LOGITS: weights.label and keyframe.labels is not None,
+        Channel.DEPTH: weights.self_normal or ((weights.depth or weights.depth_order) and keyframe.maps.depth is not None),
+        Channel.NORMAL: weights.self_normal
+        or weights.normal_variation
+        or (weights.normal and keyframe.maps.normal is not None),
+        Channel.LOGITS: weights.label and keyframe.maps.labels is not None,
     }
     return {channel for channel, wanted in needed.items() if wanted}
 
@@ -34,23 +36,23 @@ def map_losses(
 ) -> dict[str, Float[Tensor, ""]]:
     """L_d, L_n and L_s: means over the pixels where both the prior and the avatar show the person, times the maps' trust."""
     terms = {}
-    if weights.normal and keyframe.normal is not None:
-        normal, seen = _at(rendering.normal, keyframe.normal, rendering.alpha)
-        terms["normal"] = weights.normal * _mean(L.normal_prior_loss(normal, keyframe.normal.values.float()), seen)
-    if (weights.depth or weights.depth_order) and keyframe.depth is not None:
-        depth, seen = _at(rendering.depth, keyframe.depth, rendering.alpha)
-        pairs, margin = _pairs(keyframe.depth.values, generator)
+    if weights.normal and keyframe.maps.normal is not None:
+        normal, seen = _at(rendering.normal, keyframe.maps.normal, rendering.alpha)
+        terms["normal"] = weights.normal * _mean(L.normal_prior_loss(normal, keyframe.maps.normal.values.float()), seen)
+    if (weights.depth or weights.depth_order) and keyframe.maps.depth is not None:
+        depth, seen = _at(rendering.depth, keyframe.maps.depth, rendering.alpha)
+        pairs, margin = _pairs(keyframe.maps.depth.values, generator)
         # Unseen pixels have no depth, and NaN times zero would be NaN.
-        judged = torch.where(seen > 0, depth, 0.0), keyframe.depth.values, pairs, margin
+        judged = torch.where(seen > 0, depth, 0.0), keyframe.maps.depth.values, pairs, margin
         both = seen[pairs].prod(-1)
         if weights.depth:
             terms["depth"] = weights.depth * _mean(L.ordinal_depth_loss(*judged), both)
         if weights.depth_order:
             terms["depth_order"] = weights.depth_order * _mean(L.depth_order_loss(*judged), both)
-    if weights.label and keyframe.labels is not None:
-        logits, seen = _at(rendering.logits, keyframe.labels, rendering.alpha)
-        terms["label"] = weights.label * _mean(L.label_loss(logits, keyframe.labels.values.long()), seen)
-    return {name: keyframe.geometry_trust * term for name, term in terms.items()}
+    if weights.label and keyframe.maps.labels is not None:
+        logits, seen = _at(rendering.logits, keyframe.maps.labels, rendering.alpha)
+        terms["label"] = weights.label * _mean(L.label_loss(logits, keyframe.maps.labels.values.long()), seen)
+    return {name: keyframe.maps.trust * term for name, term in terms.items()}
 
 
 def rendering_losses(rendering: Rendering, keyframe: Keyframe, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:

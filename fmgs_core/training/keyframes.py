@@ -3,19 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from fmgs_core.body.parts import SAPIENS28_NAMES
 from fmgs_core.body.template import BodyModel
+from fmgs_core.training.cuts import Cut, KnownMaps, known_maps, person_box
 from fmgs_core.training.sharpness import blur_trust, sharpness
-from fmgs_core.training.targets import Backdrop, KnownPixels, known_pixels
+from fmgs_core.training.targets import Backdrop
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
 
-CROP_MARGIN = 0.08  # of the person's box, so that the silhouette's outside is seen too
 NUM_DESCRIPTOR_JOINTS = 22  # the body without hands and face
 
 
@@ -47,23 +46,17 @@ class MemoryConfig:
 
 @dataclass
 class Keyframe:
-    """A person crop with what the priors say of it. The pose is a parameter; everything else stays as it was seen."""
+    """A person crop with what the priors say of it. The pose is a parameter; all else but the maps stays as it was seen."""
 
     stamp_ns: int
     camera: Camera
     """Of the crop."""
-    box: tuple[int, int, int, int]
-    """x0, y0, x1, y1 of the crop in the frame [px]."""
+    cut: Cut
+    """Of the crop in the frame."""
     rgb: UInt8[Tensor, "h w 3"]
     mask: Float[Tensor, "h w"]
-    normal: KnownPixels | None
-    """Half precision, finer than any prior is right: a memory of a hundred keyframes should not take a gigabyte."""
-    depth: KnownPixels | None
-    """Single precision: its unit is unknown, and half precision ends at 65 thousand."""
-    labels: KnownPixels | None
-    """uint8."""
-    geometry_trust: float
-    """Of normal, depth and labels, in [0, 1]."""
+    maps: KnownMaps
+    """Those that came with the frame, or in their place what a slower model has said of it since."""
     descriptor: Float[np.ndarray, "22 3"]
     pose: Float[Tensor, "J 3"]
     transl: Float[Tensor, "3"]
@@ -81,33 +74,6 @@ class Keyframe:
     backdrop: Backdrop | None = field(default=None, repr=False)
 
 
-def person_box(mask: Float[np.ndarray, "h w"], joints_px: Float[np.ndarray, "n 2"]) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of the mask and the body's joints together, with a margin, inside the picture."""
-    height, width = mask.shape
-    rows, columns = np.nonzero(mask > 0.5)
-    points = np.concatenate([np.stack([columns, rows], -1), joints_px[np.isfinite(joints_px).all(1)]])
-    if not len(points):
-        return 0, 0, width, height
-    low, high = points.min(0), points.max(0) + 1
-    pad = CROP_MARGIN * (high - low).max() + 4
-    x0, y0 = np.clip(np.floor(low - pad), 0, (width - 1, height - 1)).astype(int)
-    x1, y1 = np.clip(np.ceil(high + pad), (x0 + 1, y0 + 1), (width, height)).astype(int)
-    return int(x0), int(y0), int(x1), int(y1)
-
-
-def _resized(picture: np.ndarray, size: tuple[int, int], smooth: bool) -> np.ndarray:
-    if (picture.shape[1], picture.shape[0]) == size:
-        return np.ascontiguousarray(picture)
-    # INTER_NEAREST would take the top left of the pixels that fall into one, up to half a pixel beside its centre.
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_NEAREST_EXACT)
-
-
-def _is_normal(normal: Float[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
-    """Zeros mark the unknown. Channel by channel: a sum over an axis of three takes numpy ten times as long."""
-    x, y, z = (normal[..., i].astype(np.float32) for i in range(3))
-    return x * x + y * y + z * z > 0.25
-
-
 def make_keyframe(
     frame: Frame,
     maps: PriorMaps,
@@ -120,43 +86,34 @@ def make_keyframe(
     """Cuts the person out of a frame.
 
     Args:
-        maps: must hold a mask. Labels of num_classes and above count as unknown.
+        maps: must hold a mask; see known_maps for the others.
         joints: the posed joints in the world [m].
 
     Raises:
-        ValueError: no mask, or one that is not a probability.
+        ValueError: no mask, one that is not a probability, or a map that cannot be used.
     """
     if maps.mask is None:
         raise ValueError("keyframe: expected prior maps with a person mask, got none")
     if not (maps.mask.min() >= 0 and maps.mask.max() <= 1):
         raise ValueError(f"PriorMaps.mask: expected values in [0, 1], got {maps.mask.min()} to {maps.mask.max()}")
-    x0, y0, x1, y1 = person_box(maps.mask, frame.camera.project(joints))
-    shrink = min(1.0, crop_max_px / max(x1 - x0, y1 - y0))
-    size = (max(1, round((x1 - x0) * shrink)), max(1, round((y1 - y0) * shrink)))
-    mask = _resized(maps.mask[y0:y1, x0:x1], size, smooth=True).astype(np.float32).clip(0, 1)  # ones come out as 1.0000001
-    normal, depth, labels = (
-        None if value is None else _resized(value[y0:y1, x0:x1], size, smooth=False)
-        for value in (maps.normal, maps.depth, maps.labels)
+    cut = Cut.around(
+        (frame.camera.width, frame.camera.height), person_box(maps.mask, frame.camera.project(joints)), crop_max_px
     )
-    rgb = _resized(frame.rgb[y0:y1, x0:x1], size, smooth=True)
-    person = mask > 0.5
+    mask = cut.of(maps.mask, smooth=True).astype(np.float32).clip(0, 1)  # ones come out as 1.0000001
+    rgb = cut.of(frame.rgb, smooth=True)
+    x0, y0, x1, y1 = cut.box
     return Keyframe(
         stamp_ns=frame.stamp_ns,
-        camera=frame.camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*size),
-        box=(x0, y0, x1, y1),
+        camera=frame.camera.cropped(x0, y0, x1 - x0, y1 - y0).resized(*cut.size),
+        cut=cut,
         rgb=torch.from_numpy(rgb).to(device),
         mask=torch.from_numpy(mask).to(device),
-        normal=None if normal is None else known_pixels(
-            normal.astype(np.float16), person & _is_normal(normal), device
-        ),
-        depth=None if depth is None else known_pixels(depth.astype(np.float32), person & np.isfinite(depth), device),
-        labels=None if labels is None else known_pixels(labels, person & (labels < num_classes), device),
-        geometry_trust=maps.geometry_trust,
+        maps=known_maps(maps, cut, mask > 0.5, device, num_classes),
         sharpness=sharpness(rgb, mask),
         descriptor=pose_descriptor(joints, frame.camera),
         pose=torch.from_numpy(state.pose.copy()).to(device),
         transl=torch.from_numpy(state.transl.copy()).to(device),
-    )  # fmt: skip
+    )
 
 
 def pose_descriptor(joints: Float[np.ndarray, "J 3"], camera: Camera) -> Float[np.ndarray, "22 3"]:

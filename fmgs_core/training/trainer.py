@@ -22,6 +22,7 @@ from fmgs_core.training.attribute_leaves import attribute_leaves, carry_on, move
 from fmgs_core.training.auxiliary import auxiliary_channels, has_maps, map_losses, rendering_losses, splat_losses
 from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
 from fmgs_core.training.coverage import view_yaw_deg
+from fmgs_core.training.cuts import known_maps
 from fmgs_core.training.exposure import exposed, exposure_gain, mean_gain
 from fmgs_core.training.growth import inherit_moments
 from fmgs_core.training.keyframes import (
@@ -170,6 +171,23 @@ class Trainer:
         self.newest = keyframe
         return keyframe
 
+    def attach(self, stamp_ns: int, maps: PriorMaps) -> bool:
+        """Normals, depth and labels of a remembered frame, by a model that took its time. They take the place of what the
+        keyframe has; the mask stays, and the keyframe is as if it had come with them. The losses are on from the next step.
+
+        Returns:
+            False when the frame is not remembered (any more).
+
+        Raises:
+            ValueError: maps of another size than the frame, or labels of an unknown set.
+        """
+        keyframe = next((k for k in self._all_keyframes() if k.stamp_ns == stamp_ns), None)
+        if keyframe is None:
+            return False
+        person = keyframe.mask.cpu().numpy() > 0.5
+        keyframe.maps = known_maps(maps, keyframe.cut, person, self.avatar.device, self.avatar.field.num_classes)
+        return True
+
     def _follow_shape(self, betas: Float[np.ndarray, " B"]) -> None:
         old = self.avatar.betas.copy()
         if np.abs(old - betas).max() < SAME_SHAPE:
@@ -308,7 +326,7 @@ class Trainer:
         if keyframe.room != self.background.room:
             return
         height, width = keyframe.mask.shape
-        cut = self.background.crop(*keyframe.box, (width, height))
+        cut = self.background.crop(*keyframe.cut.box, (width, height))
         if cut is not None:
             settled = self.background.settled if self.config.background.strangers else None
             cut = make_backdrop(version, *cut, keyframe.mask, keyframe.rgb, keyframe.gain, settled)

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from fmgs_core.body.default import default_body
 from fmgs_core.body.skinning import posed_joints
 from fmgs_core.geometry import look_at
+from fmgs_core.training.cuts import CROP_MARGIN, person_box
 from fmgs_core.training.keyframes import (
-    CROP_MARGIN,
     Keyframe,
     KeyframeMemory,
     ShapeChange,
     face_neighbors,
     make_keyframe,
-    person_box,
     pose_descriptor,
     root_joint,
 )
@@ -82,7 +81,7 @@ def test_crop_camera_sees_what_the_full_camera_sees(crop_max_px: int):
     """A world point lands at the same place of the same picture, whichever camera projects it."""
     full, keyframe = camera(), keyframe_of(state(), camera(), crop_max_px)
     points = np.random.default_rng(0).uniform(-0.8, 0.8, (50, 3))
-    x0, y0, x1, y1 = keyframe.box
+    x0, y0, x1, y1 = keyframe.cut.box
     scale = np.array([keyframe.camera.width / (x1 - x0), keyframe.camera.height / (y1 - y0)])
     np.testing.assert_allclose(keyframe.camera.project(points), (full.project(points) - [x0, y0]) * scale, atol=1e-9)
     assert max(keyframe.camera.width, keyframe.camera.height) <= crop_max_px
@@ -92,11 +91,11 @@ def test_crop_camera_sees_what_the_full_camera_sees(crop_max_px: int):
 def test_a_crop_that_is_small_enough_is_not_resampled():
     frame, maps = observation(0, state(), camera())
     keyframe = keyframe_of(state(), camera())
-    x0, y0, x1, y1 = keyframe.box
+    x0, y0, x1, y1 = keyframe.cut.box
     np.testing.assert_array_equal(keyframe.rgb, frame.rgb[y0:y1, x0:x1])
     assert maps.mask is not None and maps.labels is not None
     np.testing.assert_array_equal(keyframe.mask, maps.mask[y0:y1, x0:x1])
-    np.testing.assert_array_equal(dense(keyframe, keyframe.labels), maps.labels[y0:y1, x0:x1])
+    np.testing.assert_array_equal(dense(keyframe, keyframe.maps.labels), maps.labels[y0:y1, x0:x1])
 
 
 def dense(keyframe: Keyframe, known: KnownPixels | None, elsewhere: float = 255) -> np.ndarray:
@@ -116,27 +115,27 @@ def test_maps_are_kept_where_the_person_is_and_the_prior_knows():
     depth, labels = np.arange(size * size, dtype=np.float32).reshape(size, size), np.full((size, size), 27, np.uint8)
     normal[12, 22], depth[13, 23], labels[14, 24], labels[15, 25] = 0, np.nan, 255, 28
     frame = Frame(0, np.zeros((size, size, 3), np.uint8), camera().resized(size, size))
-    maps = PriorMaps(mask=mask, normal=normal, depth=depth, labels=labels)
+    maps = PriorMaps(mask=mask, normal=normal, depth=depth, labels=labels, label_set="sapiens28")
     keyframe = make_keyframe(frame, maps, state(), np.zeros((55, 3), np.float32), 448)
-    x0, y0, x1, y1 = keyframe.box
+    x0, y0, x1, y1 = keyframe.cut.box
     for known, missing in (
-        (keyframe.normal, {(12, 22)}),
-        (keyframe.depth, {(13, 23)}),
-        (keyframe.labels, {(14, 24), (15, 25)}),
+        (keyframe.maps.normal, {(12, 22)}),
+        (keyframe.maps.depth, {(13, 23)}),
+        (keyframe.maps.labels, {(14, 24), (15, 25)}),
     ):
         assert known is not None
         rows, columns = np.divmod(known.pixels.numpy(), x1 - x0)
         expected = {(y, x) for y, x in zip(*np.nonzero(mask > 0.5), strict=True)} - missing
         assert set(zip(rows + y0, columns + x0, strict=True)) == expected
-    assert keyframe.depth is not None
-    np.testing.assert_array_equal(keyframe.depth.values, depth[y0:y1, x0:x1].ravel()[keyframe.depth.pixels])
+    assert keyframe.maps.depth is not None
+    np.testing.assert_array_equal(keyframe.maps.depth.values, depth[y0:y1, x0:x1].ravel()[keyframe.maps.depth.pixels])
 
 
 def test_a_map_that_knows_nothing_is_absent():
     frame, maps = observation(0, state(), camera())
     unknown = replace(maps, labels=np.full((96, 96), 255, np.uint8), depth=np.full((96, 96), np.nan, np.float32))
     keyframe = make_keyframe(frame, unknown, state(), np.zeros((55, 3), np.float32), 448)
-    assert keyframe.labels is None and keyframe.depth is None and keyframe.normal is not None
+    assert keyframe.maps.labels is None and keyframe.maps.depth is None and keyframe.maps.normal is not None
 
 
 @pytest.mark.parametrize("crop_max_px", [100, 50, 40])
@@ -152,7 +151,7 @@ def test_shrunk_maps_are_sampled_at_pixel_centres(crop_max_px: int):
     keyframe = make_keyframe(frame, maps, state(), np.zeros((55, 3), np.float32), crop_max_px)
     width = keyframe.camera.width
     centres = (np.arange(width) + 0.5) * size / width
-    depth, normal = dense(keyframe, keyframe.depth, np.nan)[0], dense(keyframe, keyframe.normal, np.nan)[0, :, 0]
+    depth, normal = dense(keyframe, keyframe.maps.depth, np.nan)[0], dense(keyframe, keyframe.maps.normal, np.nan)[0, :, 0]
     faint = np.isnan(normal)  # shorter than half a normal: unknown
     for values, expected in ((depth, centres), (normal[~faint].astype(np.float32) * size, centres[~faint])):
         assert np.abs(values - expected).max() <= 0.5 + 0.1  # half precision of 200 is 0.1
@@ -162,7 +161,7 @@ def test_shrunk_maps_are_sampled_at_pixel_centres(crop_max_px: int):
 def test_storage_is_bytes_and_half_floats():
     """A memory of 120 keyframes of 448 px should stay within a few hundred megabytes."""
     keyframe = keyframe_of(state(), camera())
-    normal, depth, labels = keyframe.normal, keyframe.depth, keyframe.labels
+    normal, depth, labels = keyframe.maps.normal, keyframe.maps.depth, keyframe.maps.labels
     assert normal is not None and depth is not None and labels is not None
     kinds = (keyframe.rgb.dtype, labels.values.dtype, normal.values.dtype, depth.values.dtype, keyframe.mask.dtype)
     assert kinds == (torch.uint8, torch.uint8, torch.float16, torch.float32, torch.float32)
@@ -177,7 +176,7 @@ def test_depth_of_a_large_unit_stays_finite():
     frame, maps = observation(0, state(), camera())
     assert maps.depth is not None
     far = replace(maps, depth=maps.depth.astype(np.float64) * 1e5)
-    depth = make_keyframe(frame, far, state(), posed_joints(default_body(), state()), 448).depth
+    depth = make_keyframe(frame, far, state(), posed_joints(default_body(), state()), 448).maps.depth
     assert depth is not None and depth.values.max() > 2e5 and torch.isfinite(depth.values).all()
 
 

@@ -321,7 +321,7 @@ def test_old_pictures_are_not_put_before_a_new_room():
     backdrops = {k.stamp_ns // 66_666_667: k.backdrop for k in trainer.memory}
     assert backdrops[1] is None and backdrops[9] is not None
     shown = next(k for k in trainer.memory if k.stamp_ns // 66_666_667 == 9)
-    x0, y0, x1, y1 = shown.box
+    x0, y0, x1, y1 = shown.cut.box
     known = backdrops[9].known
     assert known.float().mean() > 0.3
     np.testing.assert_allclose(backdrops[9].colors[known], rooms[1][y0:y1, x0:x1][known], atol=1)

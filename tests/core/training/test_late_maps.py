@@ -1,0 +1,96 @@
+"""Maps that come after their frame. Kinds: parity with maps that came with it, behaviour, refusal."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fmgs_core.avatar.model import Avatar
+from fmgs_core.body.default import default_body
+from fmgs_core.training.keyframes import Keyframe, MemoryConfig
+from fmgs_core.training.targets import KnownPixels
+from fmgs_core.training.trainer import Trainer, TrainerConfig
+from fmgs_core.types import PriorMaps
+
+from .scene import camera, observation, turn
+
+# Small crops, so that the maps are shrunk; every third frame is held out.
+CONFIG = TrainerConfig(memory=MemoryConfig(held_out=2, held_out_every=3, crop_max_px=50))
+STATES = turn(6)
+SEEN = [observation(i, state, camera()) for i, state in enumerate(STATES)]
+BARE = [(frame, PriorMaps(mask=maps.mask)) for frame, maps in SEEN]
+
+
+def trainer_with(seen: list) -> Trainer:
+    trainer = Trainer(Avatar(default_body()), CONFIG)
+    for (frame, maps), state in zip(seen, STATES, strict=True):
+        trainer.add(frame, maps, state)
+    return trainer
+
+
+def keyframes(trainer: Trainer) -> dict[int, Keyframe]:
+    return {k.stamp_ns: k for k in (*trainer.memory, *trainer.held_out)}
+
+
+def assert_same(a: KnownPixels | None, b: KnownPixels | None) -> None:
+    assert a is not None and b is not None
+    assert torch.equal(a.pixels, b.pixels) and a.values.dtype == b.values.dtype and torch.equal(a.values, b.values)
+
+
+def test_late_maps_are_kept_as_those_that_came_with_the_frame():
+    """Exactly, on held-out keyframes too; the order of arrival does not matter."""
+    late, on_time = trainer_with(BARE), trainer_with(SEEN)
+    for frame, maps in reversed(SEEN):
+        assert late.attach(frame.stamp_ns, replace(maps, geometry_trust=0.5))
+    assert len(late.held_out) == 2
+    for stamp, keyframe in keyframes(on_time).items():
+        other = keyframes(late)[stamp]
+        for name in ("normal", "depth", "labels"):
+            assert_same(getattr(other.maps, name), getattr(keyframe.maps, name))
+        assert other.maps.trust == 0.5 and torch.equal(other.mask, keyframe.mask)
+
+
+def test_training_goes_on_as_if_the_maps_had_been_there():
+    late, on_time = trainer_with(BARE), trainer_with(SEEN)
+    for frame, maps in SEEN:
+        late.attach(frame.stamp_ns, maps)
+    for _ in range(8):
+        assert late.step().losses == on_time.step().losses
+    assert all(torch.equal(a, b) for a, b in zip(late.avatar.parameters(), on_time.avatar.parameters(), strict=True))
+
+
+def test_the_losses_of_late_maps_are_on_from_then():
+    trainer = trainer_with(BARE)
+    assert "normal" not in trainer.step().losses
+    frame, maps = SEEN[0]
+    trainer.attach(frame.stamp_ns, maps)
+    names = {name for _ in range(CONFIG.auxiliary_every) for name in trainer.step().losses}
+    assert {"normal", "depth_order", "label"} <= names
+
+
+def test_what_was_there_before_goes_whole():
+    """A model without labels must not leave the template's beside its normals: they would be believed like its own."""
+    trainer = trainer_with(SEEN)
+    frame, maps = SEEN[0]
+    trainer.attach(frame.stamp_ns, PriorMaps(mask=np.zeros_like(maps.mask), normal=maps.normal))
+    keyframe = keyframes(trainer)[frame.stamp_ns]
+    assert keyframe.maps.normal is not None and keyframe.maps.depth is None and keyframe.maps.labels is None
+    assert keyframe.mask.max() > 0.5
+
+
+def test_maps_of_a_frame_that_is_gone_go_nowhere():
+    trainer = trainer_with(BARE)
+    assert not trainer.attach(10**15, SEEN[0][1])
+    assert not any(k.maps for k in keyframes(trainer).values())
+
+
+def test_maps_that_cannot_be_used_are_refused_by_name():
+    trainer = trainer_with(BARE)
+    frame, maps = SEEN[0]
+    assert maps.normal is not None
+    with pytest.raises(ValueError, match=r"PriorMaps\.normal: expected the frame's size, 96 x 96, got 90 x 96"):
+        trainer.attach(frame.stamp_ns, replace(maps, normal=maps.normal[:, :90]))
+    with pytest.raises(ValueError, match=r"PriorMaps\.label_set: expected one of sapiens28, got 'atr18'"):
+        trainer.attach(frame.stamp_ns, replace(maps, label_set="atr18"))
+    assert not keyframes(trainer)[frame.stamp_ns].maps
