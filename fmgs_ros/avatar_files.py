@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fmgs_core.atomic import replacing
 from fmgs_core.avatar.completion import complete
 from fmgs_core.avatar.snapshot import AvatarSnapshot, load_avatar, save_avatar
 from fmgs_core.body.template import BodyModel
-from fmgs_core.export.atomic import replacing
 from fmgs_core.rendering.files import write_avatar
 
 

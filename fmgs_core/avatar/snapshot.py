@@ -9,11 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from fmgs_core.atomic import replacing
 from fmgs_core.avatar.fields import FieldConfig
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.subdivision import subdivided
 from fmgs_core.body.template import BodyModel
-from fmgs_core.export.atomic import replacing
 
 FORMAT = "fmgs-avatar/1"
 _LOGITS = ("field.logits", "field.semantics.layers.biases.1")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from fmgs_core.atomic import replacing
 from fmgs_core.benchmark.measurement import Better, Measurement
-from fmgs_core.export.atomic import replacing
 
 FORMAT = "fmgs-baseline/1"
 Figures = dict[str, dict[str, float]]

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
+from fmgs_core.atomic import replacing
 from fmgs_core.benchmark.growth import Growth
-from fmgs_core.export.atomic import replacing
 
 _STYLE: dict[Any, Any] = {
     "font.size": 9,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from fmgs_core.atomic import replacing
 from fmgs_core.benchmark.measurement import Better, Measurement
-from fmgs_core.export.atomic import replacing
 
 FORMAT = "fmgs-benchmark/1"
 PACKAGES = ("fmgs_ros", "torch", "numba", "numpy", "mediapipe", "gsplat")

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from fmgs_core.atomic import replacing
 from fmgs_core.avatar.snapshot import AvatarSnapshot, save_avatar
-from fmgs_core.export.atomic import replacing
 
 
 def check_folder_can_be_written(folder: Path) -> None:

@@ -7,8 +7,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fmgs_core.atomic import replacing
 from fmgs_core.evaluation.curves import FOREGROUND, LINES, STYLE, inline, standalone
-from fmgs_core.export.atomic import replacing
 
 _YAW, _KEYFRAMES, _MARK = LINES[:3]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from fmgs_core.export.atomic import replacing
+from fmgs_core.atomic import replacing
 
 # glTF 2.0 specification: component types, buffer targets, chunk names.
 _FLOAT, _UINT32 = 5126, 5125

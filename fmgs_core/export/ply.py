@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fmgs_core.export.atomic import replacing
+from fmgs_core.atomic import replacing
 from fmgs_core.geometry import rotation_from_quaternion
 from fmgs_core.types import Splats
 

@@ -6,7 +6,7 @@ from types import TracebackType
 
 import numpy as np
 
-from fmgs_core.export.atomic import check_folder, part_path
+from fmgs_core.atomic import check_folder, part_path
 from fmgs_core.types import Image
 
 try:

@@ -8,7 +8,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 LEVELS = (
-    {"types", "geometry", "concurrency"},
+    {"types", "geometry", "concurrency", "atomic"},
     {"body", "mapfiles"},
     {"raster", "priors", "stream", "export"},
     {"avatar"},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fmgs_core.export.atomic import replacing
+from fmgs_core.atomic import replacing
 
 
 def test_complete_or_not_at_all(tmp_path):
