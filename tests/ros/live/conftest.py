@@ -11,7 +11,9 @@ import pytest
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_DOMAIN_ID", "42")
 
-LACKS = "needs ROS 2: source it, and the workspace in which colcon has built this package"
+LACKS = "needs ROS 2 and a build of this package: make test-ros"
+
+IS_BUILT = find_spec("rclpy") is not None and find_spec("fmgs_ros.msg") is not None
 
 
 class Skipped(pytest.Module):
@@ -22,4 +24,4 @@ class Skipped(pytest.Module):
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    return None if find_spec("rclpy") else Skipped.from_parent(parent, path=module_path)
+    return None if IS_BUILT else Skipped.from_parent(parent, path=module_path)
