@@ -25,6 +25,23 @@ class Pace(Enum):
 
 
 @dataclass(frozen=True)
+class SideCarConfig:
+    """A model of normals, depth and labels that is too slow for every frame."""
+
+    budget_ms_per_s: float = 1000.0
+    """Wall milliseconds per second that it may work beside the stream; it rests in between. 1000 is without a rest. At pace
+    all it looks at every keyframe, however long that takes."""
+
+    def __post_init__(self):
+        if not 0 < self.budget_ms_per_s <= 1000:
+            raise ValueError(f"SideCarConfig.budget_ms_per_s: expected more than 0 up to 1000, got {self.budget_ms_per_s}")
+
+    def rest_s(self, busy_s: float) -> float:
+        """How long it has to rest after so long a work."""
+        return busy_s * (1000 / self.budget_ms_per_s - 1)
+
+
+@dataclass(frozen=True)
 class SessionConfig:
     """Everything that one online fit depends on."""
 
@@ -33,6 +50,7 @@ class SessionConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    side_car: SideCarConfig = field(default_factory=SideCarConfig)
     gaussians: int = 55_000
     """Gaussians of the avatar in the end: the body's longest edges are halved until it has as many faces. It starts with one
     per face and gets the others once: at pace live when no new side of the person is to be waited for and the residual has

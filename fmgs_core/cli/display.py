@@ -6,7 +6,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from fmgs_core.session.events import Event, Finished, Preparing, Progress, SourceOpened, StatusChanged, SwitchedOn, Warned
+from fmgs_core.session.events import (
+    Event,
+    Finished,
+    MapsChecked,
+    Preparing,
+    Progress,
+    SourceOpened,
+    StatusChanged,
+    SwitchedOn,
+    Warned,
+)
 from fmgs_core.tracking.tracker import TrackingStatus
 
 PLAIN_EVERY_S = 5.0  # without a terminal a line is written this often, so that logs stay readable
@@ -44,6 +54,8 @@ class Display:
                 self._say(f"{event.stamp_ns * 1e-9:.2f} s: {_STATUS_WORDS[event.after]}")
             case SwitchedOn():
                 self._say(f"{event.elapsed_s:5.1f} s: {event.what} on ({escape(event.why)})")
+            case MapsChecked():
+                self._say(_check_sentence(event))
             case Warned():
                 self._say(f"[yellow]warning:[/] {escape(event.message)}")
             case Finished():
@@ -76,6 +88,17 @@ def _source_sentence(event: SourceOpened) -> str:
             " give --config.source.focal-px or a camera_info)"
         )
     return f"{escape(event.name)}: {event.width} x {event.height}, {length}{rate}, {focal}"
+
+
+def _check_sentence(event: MapsChecked) -> str:
+    check, said = event.check, []
+    if check.normal_deg is not None:
+        said.append(f"normals {check.normal_deg:.0f}° from the body's, signs of x, y, z {check.signs}")
+    if check.depth_correlation is not None:
+        order = "reversed" if check.depth_is_reversed else "kept"
+        said.append(f"order of depth {order} (rank correlation {check.depth_correlation:.2f})")
+    ms = "" if event.ms is None else f", {event.ms:.0f} ms each"
+    return f"{escape(event.model)}: {', '.join(said) or 'no normals or depth'}; by {check.maps} map(s){ms}"
 
 
 def _progress_line(event: Progress) -> str:

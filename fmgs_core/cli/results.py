@@ -20,6 +20,7 @@ from fmgs_core.rendering.pictures import color_picture, composite, draw, label_m
 from fmgs_core.rendering.views import around
 from fmgs_core.session import SessionResult
 from fmgs_core.session.recording import FrameRecord
+from fmgs_core.session.side_car import SideCarReport
 from fmgs_core.types import BodyState, Channel
 
 TURNTABLE_VIEWS, TURNTABLE_PX, TURNTABLE_FPS = 90, 512, 30.0
@@ -169,17 +170,46 @@ def _figures(result: SessionResult, ious: list[float]) -> dict[str, float | int 
         figures["psnr_held_out_db"] = round(last.psnr_db, 2)
     if ious:
         figures |= {"mask_iou_median": round(float(np.median(ious)), 4), "mask_iou_worst": round(float(np.min(ious)), 4)}
-    return figures | {
-        "frames": result.frames,
-        "iterations": result.snapshot.iterations,
-        "fit_wall_s": round(result.fit_wall_s, 2),
-        "frames_with_person": result.frames_with_person,
-        "frames_dropped": last.frames_dropped,
-        "keyframes": last.keyframes,
-        "iterations_per_s": round(last.iterations / max(result.fit_wall_s, 1e-9), 2),
-        "steps_skipped": result.skipped_steps,
-        "ended": result.reason,
+    return (
+        figures
+        | {
+            "frames": result.frames,
+            "iterations": result.snapshot.iterations,
+            "fit_wall_s": round(result.fit_wall_s, 2),
+            "frames_with_person": result.frames_with_person,
+            "frames_dropped": last.frames_dropped,
+            "keyframes": last.keyframes,
+            "iterations_per_s": round(last.iterations / max(result.fit_wall_s, 1e-9), 2),
+            "steps_skipped": result.skipped_steps,
+            "ended": result.reason,
+        }
+        | _side_car_figures(result.side_car)
+    )
+
+
+def _side_car_figures(report: SideCarReport | None) -> dict[str, float | int | str]:
+    """Of the model beside the session: what it did, and how its maps agree with the body."""
+    if report is None:
+        return {}
+    check = report.check
+    figures: dict[str, float | int | str] = {
+        "maps_model": report.model,
+        "maps_made": report.maps,
+        "maps_dropped": report.dropped,
+        "maps_failed": report.failures,
+        "maps_checked": check.maps,
     }
+    if report.ms is not None:
+        figures["maps_ms"] = round(report.ms, 1)
+    if check.normal_deg is not None and check.as_given_deg is not None:
+        figures |= {
+            "maps_normal_signs": " ".join(f"{sign:+d}" for sign in check.signs),
+            "maps_normal_deg": round(check.normal_deg, 1),
+            "maps_normal_as_given_deg": round(check.as_given_deg, 1),
+        }
+    if check.depth_correlation is not None:
+        figures["maps_depth_correlation"] = round(check.depth_correlation, 3)
+    return figures
 
 
 def _timeline(result: SessionResult) -> Timeline:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fmgs_core.avatar.snapshot import AvatarSnapshot
+from fmgs_core.session.conventions import ConventionCheck
 from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.types import BodyState, Frame, PriorMaps
 
@@ -79,6 +80,16 @@ class SwitchedOn:
 
 
 @dataclass(frozen=True)
+class MapsChecked:
+    """The first maps of a slow model were compared with the body in the same pose, and set right if need be."""
+
+    model: str
+    check: ConventionCheck
+    ms: float | None
+    """Median wall time of one look."""
+
+
+@dataclass(frozen=True)
 class SnapshotTaken:
     snapshot: AvatarSnapshot
 
@@ -94,4 +105,15 @@ class Finished:
     """Why it ended: the stream did, the budget was spent, the user asked, or what broke."""
 
 
-Event = Preparing | SourceOpened | FrameTracked | StatusChanged | Progress | SwitchedOn | SnapshotTaken | Warned | Finished
+Event = (
+    Preparing
+    | SourceOpened
+    | FrameTracked
+    | StatusChanged
+    | Progress
+    | SwitchedOn
+    | MapsChecked
+    | SnapshotTaken
+    | Warned
+    | Finished
+)

@@ -6,6 +6,7 @@ from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.session.events import Progress, SwitchedOn
 from fmgs_core.session.recording import Recording
+from fmgs_core.session.side_car import SideCarReport
 from fmgs_core.types import BodyState
 
 
@@ -44,5 +45,7 @@ class SessionResult:
     skipped_steps: int
     warnings: list[str]
     reason: str
+    side_car: SideCarReport | None = None
+    """Of the model beside the session, if there was one."""
     checkpoints: tuple[Checkpoint, ...] = ()
     """One for each that was asked for and reached, in order."""

@@ -17,29 +17,29 @@ from fmgs_core.body.subdivision import subdivided
 from fmgs_core.body.template import BodyModel
 from fmgs_core.concurrency import Cadence
 from fmgs_core.config import Pace, SessionConfig
-from fmgs_core.priors import Prior
+from fmgs_core.priors import MapModel, Prior
 from fmgs_core.session.capacity import Capacity
 from fmgs_core.session.events import Event, Finished, FrameTracked, SnapshotTaken, SourceOpened, StatusChanged, Warned
+from fmgs_core.session.late_maps import LateMaps
 from fmgs_core.session.likeness import Likeness
 from fmgs_core.session.meter import Meter
 from fmgs_core.session.observer import Observation, Observer, PoseSource
 from fmgs_core.session.recording import Recording, StageTimes
 from fmgs_core.session.result import Checkpoint, NobodyFound, SessionResult
+from fmgs_core.session.side_car import SideCarReport
+from fmgs_core.session.tracked_states import TrackedStates
 from fmgs_core.session.warnings import Warnings
 from fmgs_core.stream.source import FrameSource, SourceError
 from fmgs_core.tracking.second_look import SecondLook
 from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.training.trainer import Trainer
-from fmgs_core.types import BodyState, Camera, Frame
+from fmgs_core.types import Camera, Frame
 
 # More than one, so that training steps longer than the stream's beat do not let the queue grow.
 OBSERVATIONS_PER_STEP = 2
 
 # How soon a paused session heeds a stop [s].
 PAUSE_CHECK_S = 0.1
-
-# Tracked states kept of a stream that has no end, 22 minutes at 15 Hz; 2.5 kB each, a day would take 3 GB.
-MAX_STATES = 20_000
 
 # How long a thread that wants the interpreter waits before it asks for it. Training and tracking hand it to each other
 # hundreds of times a step, between kernels that need none: with Python's 5 ms the two together kept one of two cores busy and
@@ -55,6 +55,7 @@ class Session:
         prior, poses: give maps and body states of each frame; `poses` is the tracker or poses known beforehand.
         on_event: called from the thread that runs the session, in order: SourceOpened first (when a frame was looked at),
             Finished last, however the session ends short of a KeyboardInterrupt.
+        model: looks at keyframes beside the session and gives their maps later; closing it is the caller's.
         resume: go on from this avatar instead of from nothing.
         checkpoints_s: seconds after which, at the end of the step under way, what was learned is put aside for the result.
         stop: setting it ends the session cleanly after the step under way.
@@ -70,6 +71,7 @@ class Session:
         config: SessionConfig,
         on_event: Callable[[Event], None] = lambda event: None,
         *,
+        model: MapModel | None = None,
         resume: AvatarSnapshot | None = None,
         checkpoints_s: Sequence[float] = (),
         stop: threading.Event | None = None,
@@ -86,12 +88,13 @@ class Session:
         self._times = StageTimes()
         likeness = Likeness(config.max_unlikeness, self.warn)
         self._observer = Observer(body, prior, poses, likeness, use_template=config.template_maps, times=self._times)
+        self._late_maps = LateMaps(model, body, config.side_car, self._times, self.warn, on_event)
         self._recording = Recording(config.recorded_frames)
         self._trainer = None if resume is None else Trainer(resume.avatar(body, config.trainer.device), config.trainer)
         self._resumed = resume is not None
         self._resumed_iterations = 0 if resume is None else resume.iterations
         self._resumed_frames = 0 if resume is None else resume.frames_seen
-        self._tracked: dict[int, tuple[BodyState, Camera]] = {}
+        self._tracked = TrackedStates()
         self._second_look = SecondLook(body, config.tracker, config.smoothing)
         self._frames = self._usable_frames = 0
         self._status = TrackingStatus.SEARCHING
@@ -166,6 +169,7 @@ class Session:
         observed: queue.SimpleQueue[Observation | BaseException | None] = queue.SimpleQueue()
         watcher = threading.Thread(target=self._watch, args=(observed,), name="fmgs-observer", daemon=True)
         watcher.start()
+        self._late_maps.start()
         reason, watching = "the budget was spent", True
         threads, switch_interval_s = numba.get_num_threads(), sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -271,7 +275,7 @@ class Session:
             return
         assert tracked.state is not None
         self._usable_frames += 1
-        self._tracked[seen.frame.stamp_ns] = (tracked.state, seen.frame.camera)
+        self._tracked.add(seen.frame.stamp_ns, tracked.state, seen.frame.camera)
         with self._times.measured("keyframe"):
             if self._trainer is None:
                 config = self._config
@@ -281,14 +285,17 @@ class Session:
             starts = not self._resumed and not self._trainer.schedule.learns_geometry
             if tracked.inflation is not None and starts:
                 self._trainer.avatar.set_surface_offset(torch.from_numpy(np.asarray(tracked.inflation, np.float32)))
-            self._trainer.add(seen.frame, seen.maps, tracked.state)
+            keyframe = self._trainer.add(seen.frame, seen.maps, tracked.state)
+        if keyframe is not None and keyframe is self._trainer.newest:  # those held out are not learned from
+            self._late_maps.saw(keyframe, seen.frame, tracked.state)
+            self._late_maps.attach(self._trainer)
         if tracked.evidence is not None:
             self._second_look.add(tracked.evidence)
             if self._second_look.due:
                 self._look_again()
         self._say_switches()
-        if self._source.live and len(self._tracked) > MAX_STATES:
-            self._forget_old_states()
+        if self._source.live and self._tracked.too_many:
+            self._tracked.forget_old(self._trainer.keyframe_stamps())
 
     def _look_again(self) -> None:
         """Poses of the past by what came after them, for the keyframes and for what is left at the end."""
@@ -296,22 +303,12 @@ class Session:
         with self._times.measured("second look"):
             states = self._second_look.states()
         self._trainer.restate(states)
-        for stamp_ns, state in states.items():
-            if stamp_ns in self._tracked:
-                self._tracked[stamp_ns] = (state, self._tracked[stamp_ns][1])
+        self._tracked.restate(states)
 
     def _look_at_the_rest(self) -> None:
         """Once the stream is over."""
         if self._second_look.behind:
             self._look_again()
-
-    def _forget_old_states(self) -> None:
-        """The older half; those of keyframes stay, because their poses are still being refined."""
-        assert self._trainer is not None
-        kept = self._trainer.keyframe_stamps()
-        for stamp_ns in list(self._tracked)[: len(self._tracked) // 2]:
-            if stamp_ns not in kept:
-                del self._tracked[stamp_ns]
 
     def _goes_on(self) -> bool:
         """Waits while the session is paused; False once it is stopped."""
@@ -328,6 +325,7 @@ class Session:
     def _step(self) -> None:
         if self._trainer is None or self._trainer.newest is None:
             return
+        self._late_maps.attach(self._trainer)
         with self._times.measured("training step"):
             report = self._trainer.step()
         self._put_aside()
@@ -342,7 +340,7 @@ class Session:
         elapsed_s = self._meter.elapsed_s
         while len(self._checkpoints) < len(self._checkpoints_s) and elapsed_s >= self._checkpoints_s[len(self._checkpoints)]:
             assert self._trainer is not None
-            states = self._trainer.final_states(self._tracked)
+            states = self._trainer.final_states(self._tracked.by_stamp)
             self._checkpoints.append(Checkpoint(elapsed_s, self._snapshot(), states))
 
     def _end_stream(self, *, grow: bool) -> None:
@@ -377,6 +375,7 @@ class Session:
 
     def _concluded(self, reason: str, fit_wall_s: float) -> SessionResult:
         """Last words, and what is left."""
+        side_car = self._late_maps.close()
         self._say_warnings()
         if self._trainer is None or self._trainer.newest is None:
             self._on_event(Finished(reason))
@@ -387,9 +386,10 @@ class Session:
         snapshot = self._snapshot()
         self._on_event(SnapshotTaken(snapshot))
         self._on_event(Finished(reason))
-        return self._result(snapshot, fit_wall_s, reason)
+        return self._result(snapshot, fit_wall_s, reason, side_car)
 
     def _rescue(self, reason: str) -> None:
+        self._late_maps.close()
         self._say_warnings()
         if self._trainer is not None and self._trainer.newest is not None:
             self._on_event(SnapshotTaken(self._snapshot()))
@@ -408,14 +408,16 @@ class Session:
             self._resumed_frames + self._usable_frames,
         )
 
-    def _result(self, snapshot: AvatarSnapshot, fit_wall_s: float, reason: str) -> SessionResult:
+    def _result(
+        self, snapshot: AvatarSnapshot, fit_wall_s: float, reason: str, side_car: SideCarReport | None
+    ) -> SessionResult:
         assert self._trainer is not None
         avatar = snapshot.avatar(self._body)
         complete(avatar)
         return SessionResult(
             avatar=avatar,
             snapshot=snapshot,
-            states=self._trainer.final_states(self._tracked),
+            states=self._trainer.final_states(self._tracked.by_stamp),
             recording=self._recording,
             progress=self._meter.progress,
             switches=self._meter.switches,
@@ -426,5 +428,6 @@ class Session:
             skipped_steps=self._trainer.skipped_steps,
             warnings=self._warnings.all,
             reason=reason,
+            side_car=side_car,
             checkpoints=tuple(self._checkpoints),
         )

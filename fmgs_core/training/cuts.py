@@ -91,7 +91,7 @@ def known_maps(
     Raises:
         ValueError: a map of another size than the frame, or labels of a set that the avatar does not know.
     """
-    _check(maps, cut.frame_size)
+    check_maps(maps, cut.frame_size)
     normal, depth, labels = (None if x is None else cut.of(x, smooth=False) for x in (maps.normal, maps.depth, maps.labels))
     return KnownMaps(
         normal=None if normal is None else known_pixels(normal.astype(np.float16), person & _is_normal(normal), device),
@@ -101,7 +101,11 @@ def known_maps(
     )
 
 
-def _check(maps: PriorMaps, frame_size: tuple[int, int]) -> None:
+def check_maps(maps: PriorMaps, frame_size: tuple[int, int]) -> None:
+    """
+    Raises:
+        ValueError: normals, depth or labels of another size (width, height) than the frame, or of an unknown set.
+    """
     width, height = frame_size
     for name in ("normal", "depth", "labels"):
         value = getattr(maps, name)

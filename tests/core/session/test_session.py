@@ -345,7 +345,7 @@ def test_counts_that_are_negative_are_refused():
 
 def test_a_live_stream_without_an_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
     """Of 12 states at most 4 and those of the keyframes are kept, the newest among them."""
-    monkeypatch.setattr("fmgs_core.session.session.MAX_STATES", 4)
+    monkeypatch.setattr("fmgs_core.session.tracked_states.MAX_STATES", 4)
     few = replace(CONFIG, trainer=replace(CONFIG.trainer, memory=replace(CONFIG.trainer.memory, budget=2)))
     shots = list(turning(12))
     endless = run(Script(shots, live=True), few)
