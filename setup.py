@@ -31,8 +31,17 @@ setup(
     ],
     extras_require={
         "cpu": ["mediapipe==0.10.21", "protobuf>=4.25.3,<5"],
-        "gpu": ["gsplat==1.5.3", "mediapipe==0.10.21", "onnxruntime-gpu", "protobuf>=4.25.3,<5"],
-        "sapiens": ["onnxruntime"],
+        "gpu": [
+            "gsplat==1.5.3",
+            "mediapipe==0.10.21",
+            "onnx>=1.16",
+            "onnxruntime-gpu>=1.18",
+            "onnxscript>=0.5",
+            "protobuf>=4.25.3,<5",
+        ],
+        # Not beside gpu: onnxruntime and onnxruntime-gpu share one folder.
+        "sapiens": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
+        "sapiens2": ["transformers>=5.23"],
         "viewer": ["viser>=1"],
         "smplx": ["smplx==0.1.28"],
         "datasets": ["h5py"],

@@ -1,5 +1,6 @@
 """The border between a network's pictures and whatever computes it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +22,10 @@ class TensorSpec:
         sides = " ".join("*" if side is None else str(side) for side in self.shape)
         return f"{self.name}: {str(self.dtype).removeprefix('torch.')} ({sides})"
 
+    def of_batch(self, batch: int) -> tuple[int, ...]:
+        """The shape with the free first length filled in."""
+        return (batch, *(side for side in self.shape[1:] if side is not None))
+
     def admits(self, tensor: Tensor) -> bool:
         """Whether the tensor's type and shape are these."""
         same = len(tensor.shape) == len(self.shape)
@@ -30,6 +35,14 @@ class TensorSpec:
         """Whether a tensor of that shape would do; where `shape` is None, so must this one be."""
         pairs = zip(self.shape, shape, strict=False)
         return len(shape) == len(self.shape) and all(mine is None or mine == side for mine, side in pairs)
+
+
+OnProgress = Callable[[str, float], None]
+"""Told what is being done, and which share of it is behind, in [0, 1]."""
+
+
+def silent(what: str, share: float) -> None:
+    """An OnProgress for nobody."""
 
 
 INPUT_NAME, OUTPUT_NAME = "pixels", "maps"
