@@ -340,7 +340,8 @@ class RenderNode(ManagedNode):
 
     def _health(self) -> Health:
         drawable, keeper = self._keeper.current, self._keeper
-        away = self._is_active and not keeper.holds_file and not self.count_publishers("snapshot")
+        snapshots = self.resolve_topic_name("snapshot")  # as it is remapped, which count_publishers does not ask
+        away = self._is_active and not keeper.holds_file and not self.count_publishers(snapshots)
         idle = None if not self._is_active or self._topics.wanted else "nobody subscribes to a picture"
         return Health(
             active=self._is_active,

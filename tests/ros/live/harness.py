@@ -82,6 +82,7 @@ class Inbox:
     def __init__(self, topic: str):
         self.topic = topic
         self.messages: list[Any] = []
+        self.subscription: Any = None
 
     def wait(self, count: int = 1, timeout_s: float = WAIT_S) -> list[Any]:
         """At least so many messages."""
@@ -103,10 +104,17 @@ class Participant:
     def __init__(self, node: Node):
         self.node = node
 
-    def listen(self, kind: type, topic: str, *, latched: bool = False) -> Inbox:
+    def listen(
+        self, kind: type, topic: str, *, latched: bool = False, on_message: Callable[[Any], None] | None = None
+    ) -> Inbox:
+        """`on_message` takes them in place of the inbox."""
         inbox = Inbox(topic)
-        self.node.create_subscription(kind, topic, inbox.messages.append, _qos(latched))
+        inbox.subscription = self.node.create_subscription(kind, topic, on_message or inbox.messages.append, _qos(latched))
         return inbox
+
+    def forget(self, inbox: Inbox) -> None:
+        """No more of its topic is taken."""
+        self.node.destroy_subscription(inbox.subscription)
 
     def talk(self, kind: type, topic: str, *, latched: bool = False) -> Any:
         return self.node.create_publisher(kind, topic, _qos(latched))

@@ -1,5 +1,6 @@
 """`replay` as a process. Kinds: determinism, behaviour."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from fmgs_core.stream import open_source
 from fmgs_ros.convert import stamp_ns
 from fmgs_ros.msg import BodyState
 
-from .harness import REPOSITORY, NodeProcess, participant, until
+from .harness import REPOSITORY, START_S, NodeProcess, participant, until
 
 SAMPLE = REPOSITORY / "samples" / "dressed_a"
 SMALL = {
@@ -59,6 +60,20 @@ def test_the_same_bag_gives_the_same_file_whether_it_publishes_or_not(bag: Path,
     with open_source(bag) as source:
         assert stamps == [frame.stamp_ns for frame in iter(source.read, None)]
     assert len(stamps) == PICTURES and load_avatar(files[0]).iterations == PICTURES + 2
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_the_middle_without_a_file(bag: Path, tmp_path: Path, signum: int):
+    options = SMALL | {
+        "session.iterations_per_frame": 100,
+        "bag": str(bag),
+        "out": str(tmp_path / "a.safetensors"),
+        "publish": True,
+    }
+    with participant("replay_test") as graph, NodeProcess("replay", tmp_path, options | {"autostart": True}) as node:
+        graph.listen(BodyState, "/replay/body_state").wait(1, START_S)
+        assert node.end(signum) == 0, node.said
+    assert not (tmp_path / "a.safetensors").exists() and "Traceback" not in node.said
 
 
 def test_a_recording_that_does_not_open_ends_it_with_an_error(tmp_path: Path):
