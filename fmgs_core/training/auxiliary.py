@@ -35,24 +35,26 @@ def map_losses(
     rendering: Rendering, keyframe: Keyframe, weights: LossWeights, generator: torch.Generator
 ) -> dict[str, Float[Tensor, ""]]:
     """L_d, L_n and L_s: means over the pixels where both the prior and the avatar show the person, times the maps' trust."""
-    terms = {}
-    if weights.normal and keyframe.maps.normal is not None:
-        normal, seen = _at(rendering.normal, keyframe.maps.normal, rendering.alpha)
-        terms["normal"] = weights.normal * _mean(L.normal_prior_loss(normal, keyframe.maps.normal.values.float()), seen)
-    if (weights.depth or weights.depth_order) and keyframe.maps.depth is not None:
-        depth, seen = _at(rendering.depth, keyframe.maps.depth, rendering.alpha)
-        pairs, margin = _pairs(keyframe.maps.depth.values, generator)
+    terms, maps = {}, keyframe.maps
+    if weights.normal and maps.normal is not None:
+        normal, seen = _at(rendering.normal, maps.normal, rendering.alpha)
+        loss = _mean(L.normal_prior_loss(normal, maps.normal.values.float()), seen)
+        terms["normal"] = weights.normal * maps.normal.trust * loss
+    if (weights.depth or weights.depth_order) and maps.depth is not None:
+        depth, seen = _at(rendering.depth, maps.depth, rendering.alpha)
+        pairs, margin = _pairs(maps.depth.values, generator)
         # Unseen pixels have no depth, and NaN times zero would be NaN.
-        judged = torch.where(seen > 0, depth, 0.0), keyframe.maps.depth.values, pairs, margin
-        both = seen[pairs].prod(-1)
+        judged = torch.where(seen > 0, depth, 0.0), maps.depth.values, pairs, margin
+        both, trust = seen[pairs].prod(-1), maps.depth.trust
         if weights.depth:
-            terms["depth"] = weights.depth * _mean(L.ordinal_depth_loss(*judged), both)
+            terms["depth"] = weights.depth * trust * _mean(L.ordinal_depth_loss(*judged), both)
         if weights.depth_order:
-            terms["depth_order"] = weights.depth_order * _mean(L.depth_order_loss(*judged), both)
-    if weights.label and keyframe.maps.labels is not None:
-        logits, seen = _at(rendering.logits, keyframe.maps.labels, rendering.alpha)
-        terms["label"] = weights.label * _mean(L.label_loss(logits, keyframe.maps.labels.values.long()), seen)
-    return {name: keyframe.maps.trust * term for name, term in terms.items()}
+            terms["depth_order"] = weights.depth_order * trust * _mean(L.depth_order_loss(*judged), both)
+    if weights.label and maps.labels is not None:
+        logits, seen = _at(rendering.logits, maps.labels, rendering.alpha)
+        loss = _mean(L.label_loss(logits, maps.labels.values.long()), seen)
+        terms["label"] = weights.label * maps.labels.trust * loss
+    return terms
 
 
 def rendering_losses(rendering: Rendering, keyframe: Keyframe, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:

@@ -1,5 +1,6 @@
 """Where a keyframe lies in its frame, and what of a frame's maps is kept of it: the same when they come with it and later."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +13,7 @@ from fmgs_core.training.targets import KnownPixels, known_pixels
 from fmgs_core.types import PriorMaps
 
 CROP_MARGIN = 0.08  # of the person's box, so that the silhouette's outside is seen too
+KINDS = ("normal", "depth", "labels")
 LABEL_SETS = {"sapiens28": len(SAPIENS28_NAMES)}
 """Those that the avatar's scores are of, with their number of classes."""
 
@@ -68,11 +70,18 @@ class KnownMaps:
     """Single precision: its unit is unknown, and half precision ends at 65 thousand."""
     labels: KnownPixels | None
     """uint8."""
-    trust: float
-    """In [0, 1]."""
 
     def __bool__(self) -> bool:
         return not (self.normal is None and self.depth is None and self.labels is None)
+
+    def under(self, other: "KnownMaps") -> "KnownMaps":
+        """These, and kind by kind those of `other` where it has any."""
+        return KnownMaps(**{kind: getattr(other, kind) or getattr(self, kind) for kind in KINDS})
+
+    def at_least(self, trusts: Mapping[str, float]) -> "KnownMaps":
+        """Without those that are trusted less than their kind asks for."""
+        kept = {kind: getattr(self, kind) for kind in KINDS}
+        return KnownMaps(**{k: m if m is None or m.trust >= trusts.get(k, 0.0) else None for k, m in kept.items()})
 
 
 def known_maps(
@@ -93,11 +102,11 @@ def known_maps(
     """
     check_maps(maps, cut.frame_size)
     normal, depth, labels = (None if x is None else cut.of(x, smooth=False) for x in (maps.normal, maps.depth, maps.labels))
+    where = device, maps.geometry_trust
     return KnownMaps(
-        normal=None if normal is None else known_pixels(normal.astype(np.float16), person & _is_normal(normal), device),
-        depth=None if depth is None else known_pixels(depth.astype(np.float32), person & np.isfinite(depth), device),
-        labels=None if labels is None else known_pixels(labels, person & (labels < num_classes), device),
-        trust=maps.geometry_trust,
+        normal=None if normal is None else known_pixels(normal.astype(np.float16), person & _is_normal(normal), *where),
+        depth=None if depth is None else known_pixels(depth.astype(np.float32), person & np.isfinite(depth), *where),
+        labels=None if labels is None else known_pixels(labels, person & (labels < num_classes), *where),
     )
 
 
@@ -107,7 +116,7 @@ def check_maps(maps: PriorMaps, frame_size: tuple[int, int]) -> None:
         ValueError: normals, depth or labels of another size (width, height) than the frame, or of an unknown set.
     """
     width, height = frame_size
-    for name in ("normal", "depth", "labels"):
+    for name in KINDS:
         value = getattr(maps, name)
         if value is not None and value.shape[:2] != (height, width):
             got = f"{value.shape[1]} x {value.shape[0]}"

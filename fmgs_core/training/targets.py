@@ -22,17 +22,22 @@ class KnownPixels:
     pixels: Int[Tensor, " n"]
     """Row-major indices into the crop, ascending, at least one."""
     values: Num[Tensor, "n *c"]
+    trust: float = 1.0
+    """In [0, 1]: how far the values are believed."""
 
 
 def known_pixels(
-    values: Shaped[np.ndarray, "h w *c"] | None, known: Bool[np.ndarray, "h w"], device: str | torch.device
+    values: Shaped[np.ndarray, "h w *c"] | None,
+    known: Bool[np.ndarray, "h w"],
+    device: str | torch.device,
+    trust: float = 1.0,
 ) -> KnownPixels | None:
     """The values at the known pixels; None when there is no map or nothing known."""
     if values is None or not known.any():
         return None
     pixels = np.flatnonzero(known).astype(np.int32)
     chosen = values.reshape(-1, *values.shape[2:])[pixels]
-    return KnownPixels(torch.from_numpy(pixels).to(device), torch.from_numpy(chosen).to(device))
+    return KnownPixels(torch.from_numpy(pixels).to(device), torch.from_numpy(chosen).to(device), trust)
 
 
 @dataclass(frozen=True)

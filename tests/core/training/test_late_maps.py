@@ -8,6 +8,7 @@ import torch
 
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.default import default_body
+from fmgs_core.training.cuts import KINDS
 from fmgs_core.training.keyframes import Keyframe, MemoryConfig
 from fmgs_core.training.targets import KnownPixels
 from fmgs_core.training.trainer import Trainer, TrainerConfig
@@ -24,7 +25,7 @@ BARE = [(frame, PriorMaps(mask=maps.mask)) for frame, maps in SEEN]
 
 def trainer_with(seen: list) -> Trainer:
     trainer = Trainer(Avatar(default_body()), CONFIG)
-    for (frame, maps), state in zip(seen, STATES, strict=True):
+    for (frame, maps), state in zip(seen, STATES, strict=False):
         trainer.add(frame, maps, state)
     return trainer
 
@@ -46,9 +47,10 @@ def test_late_maps_are_kept_as_those_that_came_with_the_frame():
     assert len(late.held_out) == 2
     for stamp, keyframe in keyframes(on_time).items():
         other = keyframes(late)[stamp]
-        for name in ("normal", "depth", "labels"):
+        for name in KINDS:
+            assert getattr(other.maps, name).trust == 0.5
             assert_same(getattr(other.maps, name), getattr(keyframe.maps, name))
-        assert other.maps.trust == 0.5 and torch.equal(other.mask, keyframe.mask)
+        assert torch.equal(other.mask, keyframe.mask)
 
 
 def test_training_goes_on_as_if_the_maps_had_been_there():
@@ -69,14 +71,42 @@ def test_the_losses_of_late_maps_are_on_from_then():
     assert {"normal", "depth_order", "label"} <= names
 
 
-def test_what_was_there_before_goes_whole():
-    """A model without labels must not leave the template's beside its normals: they would be believed like its own."""
-    trainer = trainer_with(SEEN)
+def kinds(keyframe: Keyframe) -> set[str]:
+    return {kind for kind in KINDS if getattr(keyframe.maps, kind) is not None}
+
+
+def test_maps_that_are_trusted_less_are_forgotten_kind_by_kind():
+    """The template's normals everywhere once a model has given some of its own, its labels nowhere; later frames too."""
+    weak = [(frame, replace(maps, geometry_trust=0.1)) for frame, maps in SEEN]
+    trainer = trainer_with(weak[:4])
     frame, maps = SEEN[0]
     trainer.attach(frame.stamp_ns, PriorMaps(mask=np.zeros_like(maps.mask), normal=maps.normal))
-    keyframe = keyframes(trainer)[frame.stamp_ns]
-    assert keyframe.maps.normal is not None and keyframe.maps.depth is None and keyframe.maps.labels is None
-    assert keyframe.mask.max() > 0.5
+    trainer.add(*weak[4], STATES[4])
+    known = {stamp: kinds(keyframe) for stamp, keyframe in keyframes(trainer).items()}
+    assert known.pop(frame.stamp_ns) == {"normal", "depth", "labels"}
+    assert len(known) == 4 and all(k == {"depth", "labels"} for k in known.values())
+    first = keyframes(trainer)[frame.stamp_ns]
+    assert first.maps.normal is not None and first.maps.labels is not None
+    assert (first.maps.normal.trust, first.maps.labels.trust) == (1.0, 0.1) and first.mask.max() > 0.5
+
+
+def test_maps_that_are_trusted_alike_stay():
+    trainer = trainer_with(SEEN)
+    trainer.attach(SEEN[0][0].stamp_ns, SEEN[0][1])
+    assert all(kinds(keyframe) == set(KINDS) for keyframe in keyframes(trainer).values())
+
+
+def test_trust_weighs_the_losses_of_its_kind():
+    """Exactly: half the trust is half the loss, before anything was learned."""
+    losses = []
+    for trust in (1.0, 0.5):
+        trainer = trainer_with(BARE)
+        for frame, maps in SEEN:
+            trainer.attach(frame.stamp_ns, replace(maps, geometry_trust=trust))
+        losses.append(trainer.step().losses)
+    for kind in ("normal", "depth_order", "label"):
+        assert float(losses[0][kind]) == pytest.approx(2 * float(losses[1][kind]), rel=1e-6) and losses[0][kind] > 0
+    assert losses[0]["color"] == losses[1]["color"]
 
 
 def test_maps_of_a_frame_that_is_gone_go_nowhere():
