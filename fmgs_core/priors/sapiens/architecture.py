@@ -87,6 +87,8 @@ class NetworkSpec:
     def __post_init__(self):
         if min(self.input_hw) < PATCH or any(side % PATCH for side in self.input_hw):
             raise ValueError(f"NetworkSpec.input_hw: expected multiples of {PATCH}, got {self.input_hw}")
+        if self.task not in HEADS:
+            raise ValueError(f"NetworkSpec.task: expected {', '.join(t.value for t in HEADS)}, got {self.task.value}")
         fixed = {Task.NORMAL: 3, Task.DEPTH: 1}.get(self.task, self.channels)
         if self.channels != fixed or self.channels < 1:
             raise ValueError(f"NetworkSpec.channels: expected {max(fixed, 1)} for {self.task.value}, got {self.channels}")
@@ -121,6 +123,6 @@ def spec_for(
     architecture: Architecture, task: Task, channels: int | None = None, input_hw: tuple[int, int] = INPUT_HW
 ) -> NetworkSpec:
     """The network of a task as published; channels default to 3, 1, 28 classes or 308 keypoints."""
-    usual = {Task.NORMAL: 3, Task.DEPTH: 1, Task.SEG: 28, Task.POSE: 308}
-    channels = usual[task] if channels is None else channels
+    usual = {Task.NORMAL: 3, Task.SEG: 28, Task.POSE: 308}
+    channels = usual.get(task, 1) if channels is None else channels
     return NetworkSpec(architecture, task, channels, padding_of(task, channels), input_hw)

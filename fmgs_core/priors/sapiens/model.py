@@ -33,7 +33,7 @@ class SapiensConfig:
     min_facing: float = 0.5
     """Normals whose |z| is not above this are dropped: at grazing angles they are guesses."""
     erosion_px: int = 4
-    """Normals closer than this to the person's outline are dropped; needs a segmentation."""
+    """Normals closer than this to the person's outline are dropped; needs a segmentation or matting."""
     geometry_trust: float = 1.0
     """Passed on: how far the maps may be believed."""
 
@@ -117,11 +117,13 @@ class SapiensModel:
 
     def _pieces(self, dense: Mapping[Task, Tensor]) -> dict[str, Tensor]:
         """Maps of the region by their names in MapTensors."""
-        pieces, person = {}, None
+        pieces = {}
         if Task.SEG in dense:
             pieces["labels"] = decode.labels_from(dense[Task.SEG], self._table)
             pieces["mask"] = decode.person_from(dense[Task.SEG])
-            person = pieces["mask"] > 0.5
+        if Task.MATTING in dense:
+            pieces["mask"] = dense[Task.MATTING][0].clamp(0, 1)
+        person = pieces["mask"] > 0.5 if "mask" in pieces else None
         if Task.DEPTH in dense:
             pieces["depth"] = decode.depth_from(dense[Task.DEPTH], person)
         if Task.NORMAL in dense:
@@ -152,7 +154,7 @@ def _input_hw(shape: tuple[int | None, ...]) -> tuple[int, int]:
 def _class_table(engines: Mapping[Task, Engine]) -> tuple[int, ...]:
     """Class ids of the segmentation's channels, () without one, after a look at the other tasks' channels too."""
     channels = {task: engine.output.shape[1] or 0 for task, engine in engines.items()}
-    for task, expected in ((Task.NORMAL, 3), (Task.DEPTH, 1)):
+    for task, expected in ((Task.NORMAL, 3), (Task.DEPTH, 1), (Task.MATTING, 1)):
         if channels.get(task, expected) != expected:
             raise ValueError(f"SapiensModel.engines: expected {expected} channels for {task.value}, got {channels[task]}")
     if Task.POSE in channels:

@@ -4,9 +4,11 @@ from enum import Enum
 
 
 class Task(Enum):
-    """The four heads of Sapiens; each published file has one of them."""
+    """What a network gives; each published file is for one of them."""
 
     NORMAL = "normal"
     DEPTH = "depth"
     SEG = "seg"
     POSE = "pose"
+    MATTING = "matting"
+    """How much of a pixel is the person; Sapiens2 only."""

@@ -8,7 +8,7 @@ import torch
 
 from fmgs_core.priors import MapModel
 from fmgs_core.priors.engines.engine import Engine, network_io
-from fmgs_core.priors.sapiens.architecture import TINY, spec_for
+from fmgs_core.priors.sapiens.architecture import HEADS, TINY, spec_for
 from fmgs_core.priors.sapiens.crop import person_crop
 from fmgs_core.priors.sapiens.model import SapiensConfig, SapiensModel
 from fmgs_core.priors.sapiens.network import SapiensNetwork
@@ -123,6 +123,16 @@ def test_sapiens2_classes_become_the_28():
     assert maps.labels is not None and set(np.unique(maps.labels)) == {0, 22, 255}
 
 
+def test_matting_is_the_mask_and_bounds_the_normals():
+    alpha = torch.zeros(1, 1, 64, 48)
+    alpha[..., :24] = 0.75
+    normal = FixedEngine(planes((64, 48), 0.0, 0.0, 1.0))
+    maps = SapiensModel({Task.NORMAL: normal, Task.MATTING: FixedEngine(alpha)}).maps(frame(), PERSON)
+    assert maps.mask is not None and maps.normal is not None
+    assert maps.mask[60, 70] == 0.75 and maps.mask[60, 90] == 0 and maps.labels is None
+    assert maps.normal[60, 70].any() and not maps.normal[60, 76:].any()
+
+
 def test_settings_reach_the_maps():
     config = SapiensConfig(normal_signs=(-1, 1, 1), erosion_px=0, geometry_trust=0.3)
     maps = SapiensModel(engines(), config).maps(frame(), PERSON)
@@ -143,12 +153,12 @@ def test_the_tiny_network_through_torch():
         def run(self, pixels: torch.Tensor) -> torch.Tensor:
             return network(pixels)
 
-    for task in Task:
+    for task in HEADS:
         network = SapiensNetwork(spec_for(TINY, task, None, INPUT_HW)).eval()
         blank = torch.zeros(1, network.spec.channels, *network.spec.output_hw)
         maps = SapiensModel({task: NetworkEngine(blank)}).maps(frame(), PERSON)
         found = {Task.NORMAL: maps.normal, Task.DEPTH: maps.depth, Task.SEG: maps.labels, Task.POSE: maps.keypoints}
-        assert [found[other] is not None for other in Task] == [other is task for other in Task]
+        assert [found[other] is not None for other in HEADS] == [other is task for other in HEADS]
 
 
 def test_poison_is_named():
