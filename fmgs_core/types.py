@@ -112,11 +112,12 @@ class Keypoints:
     """Landmarks of one person in one picture."""
 
     layout: str
-    """Name of the landmark list, e.g. "mediapipe33"."""
+    """Name of the landmark list: one of fmgs_core.keypoints.LAYOUTS."""
     points: Float[np.ndarray, "n 3"]
     """x [px], y [px] (pixel centres at +0.5), confidence in [0, 1]."""
     points_3d: Float[np.ndarray, "n 3"] | None = None
-    """The detector's own metric guess, camera axes, metres up to one unknown scale; None when it has none."""
+    """The detector's own metric guess in the axes of a camera that looks straight at the hips, metres up to one unknown
+    scale; NaN where it has none, None when it has none at all."""
 
 
 @dataclass(frozen=True)

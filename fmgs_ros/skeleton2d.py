@@ -13,9 +13,10 @@ from fmgs_core.tracking.landmarks import LandmarkTable, landmark_table
 from fmgs_core.types import BodyState, Camera
 from fmgs_ros.transforms import posed_skeleton
 
-# In the order of hri_msgs/Skeleton2D: a joint of the body by its name, the middle of two, or a MediaPipe landmark by its index.
-_POINTS: tuple[str | tuple[str, str] | int, ...] = (
-    0,  # nose
+# In the order of hri_msgs/Skeleton2D: a joint of the body or a landmark of the face by its name, or the middle of two.
+_FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+_POINTS: tuple[str | tuple[str, str], ...] = (
+    "nose",
     ("left_shoulder", "right_shoulder"),  # OpenPose's neck
     "right_shoulder",
     "right_elbow",
@@ -29,10 +30,10 @@ _POINTS: tuple[str | tuple[str, str] | int, ...] = (
     "left_hip",
     "left_knee",
     "left_ankle",
-    2,  # left eye
-    5,  # right eye
-    7,  # left ear
-    8,  # right ear
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
 )
 NUM_POINTS = len(_POINTS)
 # Of the body's height in the picture: the joints lie inside of it.
@@ -90,17 +91,17 @@ def _points_in_camera(body: BodyModel, state: BodyState) -> Float[np.ndarray, "1
     face = _face_points(body, state)
     points = np.full((NUM_POINTS, 3), np.nan)
     for i, point in enumerate(_POINTS):
-        if isinstance(point, str):
-            points[i] = joints[point]
-        elif isinstance(point, tuple):
+        if isinstance(point, tuple):
             points[i] = np.mean([joints[name] for name in point], axis=0)
+        elif point not in _FACE:
+            points[i] = joints[point]
         elif point in face:
             points[i] = face[point]
     return points
 
 
-def _face_points(body: BodyModel, state: BodyState) -> dict[int, Float[np.ndarray, "3"]]:
-    """Nose, eyes and ears by MediaPipe's index; empty on a body with other vertices."""
+def _face_points(body: BodyModel, state: BodyState) -> dict[str, Float[np.ndarray, "3"]]:
+    """Nose, eyes and ears by name; empty on a body with other vertices."""
     tables = _landmarks(body)
     if tables is None:
         return {}
@@ -110,7 +111,7 @@ def _face_points(body: BodyModel, state: BodyState) -> dict[int, Float[np.ndarra
     rotations = Rotation.from_rotvec(state.pose[:NUM_JOINTS].astype(np.float64)).as_matrix()
     pose = BodyPose(rotations, state.transl.astype(np.float64), betas)
     points = posed_points(table.points, skeleton, pose)
-    return {index: points[table.row(index)] for index in (p for p in _POINTS if isinstance(p, int))}
+    return {name: points[table.row(name)] for name in _FACE}
 
 
 @lru_cache(maxsize=4)

@@ -60,9 +60,9 @@ def standing_frames(body: BodyModel, size_px: int, count: int) -> tuple[list[tup
 
 
 def _landmarks(body: BodyModel, state: BodyState, camera: Camera) -> Keypoints:
-    """What a perfect detector would find; those of the 33 that the tracker does not use lie on the nose."""
+    """What a perfect detector would find; those that the tracker does not use lie on the nose."""
     table = landmark_table(body, num_betas=1)
-    world = np.repeat(table.points.rest[:1], 33, axis=0)
+    world = np.repeat(table.points.rest[:1], table.count, axis=0)
     world[table.detected] = table.points.rest
-    points = np.concatenate([camera.project(world + state.transl), np.ones((33, 1))], 1)
-    return Keypoints("mediapipe33", points, world @ camera.T_camera_world[:3, :3].T)
+    points = np.concatenate([camera.project(world + state.transl), np.ones((table.count, 1))], 1)
+    return Keypoints(table.layout, points, world @ camera.T_camera_world[:3, :3].T)

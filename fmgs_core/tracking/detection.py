@@ -1,16 +1,14 @@
 """The detector's landmarks of one frame, and what the solver is told about them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from fmgs_core.tracking.landmarks import LAYOUT, MIRRORED, NUM_DETECTED, LandmarkTable
+from fmgs_core.keypoints import layout_of
+from fmgs_core.tracking.landmarks import LandmarkTable
 from fmgs_core.tracking.solver import LandmarkTerms
 from fmgs_core.types import Keypoints
-
-LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
-TRUNK = [LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
 
 # Coordinates beyond this [px, m] are treated like NaN: squares and least squares of them would not be finite.
 ABSURD = 1e6
@@ -21,70 +19,89 @@ LANDMARK_SIGMA_HEIGHTS, LANDMARK_HUBER, BONE_HUBER = 0.014, 2.2, 0.16
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """MediaPipe's 33 landmarks, as they came or with left and right exchanged."""
+    """The landmarks that a table fits, in its order, as they came or with left and right exchanged."""
 
-    pixels: Float[np.ndarray, "33 2"]
-    visibility: Float[np.ndarray, "33"]
+    table: LandmarkTable
+    pixels: Float[np.ndarray, "L 2"]
+    visibility: Float[np.ndarray, " L"]
     """0 for a landmark with a value that is not finite or absurd; its coordinates are then 0 too."""
-    world: Float[np.ndarray, "33 3"]
+    world: Float[np.ndarray, "L 3"]
     """Camera axes, up to scale."""
+    solid: Bool[np.ndarray, " L"]
+    """Whether `world` is known; it is 0 where it is not."""
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether a pose can be read off `world`."""
+        return bool(self.solid[self.table.trunk].all() and self.solid.mean() >= 0.5)
+
+    @property
+    def trust(self) -> Float[np.ndarray, " L"]:
+        """Visibility, but never so little that a landmark is lost altogether."""
+        return np.where(self.visibility > 0, self.visibility.clip(0.05), 0.0)
 
     @property
     def center(self) -> Float[np.ndarray, "2"]:
         """Middle of shoulders and hips [px]."""
-        return self.pixels[TRUNK].mean(0)
+        return self.pixels[self.table.trunk].mean(0)
 
     @property
-    def yaw(self) -> float:
-        """Turn about the vertical [rad], 0 facing the camera."""
-        axis = self.world[LEFT_SHOULDER] - self.world[RIGHT_SHOULDER] + self.world[LEFT_HIP] - self.world[RIGHT_HIP]
-        return float(np.arctan2(axis[2], axis[0]))
+    def turn(self) -> float:
+        """Angle about the vertical [rad] in [0, pi], 0 facing the camera."""
+        if self.has_depth:
+            axis = _left_axis(self.world, self.table)
+            return float(abs(np.arctan2(axis[2], axis[0])))
+        trunk = _upward(self.pixels, self.table)
+        length = np.linalg.norm(trunk) + 1e-9
+        across = _left_axis(self.pixels, self.table) @ np.array([-trunk[1], trunk[0]]) / length
+        rest = self.table.points.rest
+        widest = length * _left_axis(rest, self.table)[0] / _upward(rest, self.table)[1]
+        return float(np.arccos(np.clip(across / widest, -1, 1)))
 
-    def exchanged(self, indices: Int[np.ndarray, " n"] | list[int], *, mirror_depth: bool = False) -> "Detection":
-        """The detection had the detector named the sides of these landmarks the other way round."""
-        order = np.arange(NUM_DETECTED)
-        order[indices] = MIRRORED[indices]
+    def exchanged(self, rows: Int[np.ndarray, " n"] | list[int] | None = None, *, mirror_depth: bool = False) -> "Detection":
+        """The detection had the detector named the sides of these landmarks (of all: None) the other way round."""
+        order = np.arange(len(self.visibility))
+        chosen = order if rows is None else rows
+        order[chosen] = self.table.mirrored[chosen]
         world = self.world[order] * ([1.0, 1.0, -1.0] if mirror_depth else 1.0)
-        return Detection(self.pixels[order], self.visibility[order], world)
+        return Detection(self.table, self.pixels[order], self.visibility[order], world, self.solid[order])
 
 
-def detection_of(keypoints: Keypoints | None) -> Detection | None:
-    """None when there is nobody, or when the trunk or more than half of the landmarks are not finite.
+def detection_of(keypoints: Keypoints, table: LandmarkTable) -> Detection | None:
+    """None when the trunk or more than half of the landmarks are not finite. A landmark whose 3-D alone is not finite keeps
+    its place in the picture.
 
     Raises:
-        ValueError: another layout than MediaPipe's, a wrong number of landmarks, or no 3-D landmarks.
+        ValueError: an unknown layout or a wrong number of landmarks.
     """
-    if keypoints is None:
+    assert layout_of(keypoints).name == table.layout, (keypoints.layout, table.layout)
+    points = keypoints.points[table.detected].astype(np.float64)
+    finite = (np.abs(points) < ABSURD).all(1)  # NaN compares false
+    if not finite[table.trunk].all() or finite.mean() < 0.5:
         return None
-    if keypoints.layout != LAYOUT or keypoints.points.shape != (NUM_DETECTED, 3):
-        raise ValueError(
-            f"keypoints: expected layout {LAYOUT!r} of shape ({NUM_DETECTED}, 3),"
-            f" got {keypoints.layout!r} of shape {keypoints.points.shape}"
-        )
-    if keypoints.points_3d is None or keypoints.points_3d.shape != (NUM_DETECTED, 3):
-        raise ValueError(f"keypoints.points_3d: expected the detector's ({NUM_DETECTED}, 3) world landmarks, got none such")
-    values = np.concatenate([keypoints.points, keypoints.points_3d], 1).astype(np.float64)
-    finite = (np.abs(values) < ABSURD).all(1)  # NaN compares false
-    if not finite[TRUNK].all() or finite.mean() < 0.5:
-        return None
-    values[~finite] = 0.0
-    return Detection(values[:, :2], np.clip(values[:, 2], 0.0, 1.0), values[:, 3:])
+    points[~finite] = 0.0
+    world = np.zeros_like(points) if keypoints.points_3d is None else keypoints.points_3d[table.detected].astype(np.float64)
+    solid = finite & (keypoints.points_3d is not None) & (np.abs(world) < ABSURD).all(1)
+    world[~solid] = 0.0
+    return Detection(table, points[:, :2], np.clip(points[:, 2], 0.0, 1.0), world, solid)
 
 
-def landmark_terms(detection: Detection, table: LandmarkTable, height_px: float) -> LandmarkTerms:
+def landmark_terms(detection: Detection, height_px: float) -> LandmarkTerms:
     """Residual targets and weights; `height_px` is the size of the upright person in the picture."""
-    visibility = np.where(detection.visibility > 0, detection.visibility.clip(0.05), 0.0)
-    a, b = table.bones_detected.T
+    table, trust = detection.table, detection.trust
+    known = detection.solid[table.bones].all(1)
+    bones = table.bones[known]
+    a, b = bones.T
     return LandmarkTerms(
         points=table.points,
-        targets=np.ascontiguousarray(detection.pixels[table.detected]),
-        weights=visibility[table.detected] * table.weights,
+        targets=np.ascontiguousarray(detection.pixels),
+        weights=trust * table.weights,
         sigma_px=LANDMARK_SIGMA_HEIGHTS * height_px,
         huber=LANDMARK_HUBER,
-        bones=table.bones,
+        bones=bones,
         directions=unit(detection.world[b] - detection.world[a]),
-        bone_weights=np.sqrt(visibility[a] * visibility[b]),
-        bone_sigmas=table.bone_sigmas,
+        bone_weights=np.sqrt(trust[a] * trust[b]),
+        bone_sigmas=table.bone_sigmas[known],
         bone_huber=BONE_HUBER,
     )
 
@@ -92,9 +109,9 @@ def landmark_terms(detection: Detection, table: LandmarkTable, height_px: float)
 def along_viewing_ray(detection: Detection, intrinsics: tuple[float, float, float, float]) -> Detection:
     """World landmarks turned from the detector's crop, which looks straight at the hips, into the camera's axes."""
     fx, fy, cx, cy = intrinsics
-    u, v = detection.pixels[[LEFT_HIP, RIGHT_HIP]].mean(0)
+    u, v = detection.pixels[detection.table.rows("hip")].mean(0)
     ray = unit(np.array([(u - cx) / fx, (v - cy) / fy, 1.0]))
-    return Detection(detection.pixels, detection.visibility, detection.world @ rotation_between(np.array([0, 0, 1.0]), ray).T)
+    return replace(detection, world=detection.world @ rotation_between(np.array([0, 0, 1.0]), ray).T)
 
 
 def unit(v: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
@@ -110,3 +127,15 @@ def rotation_between(a: Float[np.ndarray, "3"], b: Float[np.ndarray, "3"]) -> Fl
     x, y, z = np.cross(a, b)
     K = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + K + K @ K / (1 + c)
+
+
+def _left_axis(points: Float[np.ndarray, "L d"], table: LandmarkTable) -> Float[np.ndarray, " d"]:
+    """From the right side to the left, of shoulders and hips together."""
+    left_shoulder, right_shoulder, left_hip, right_hip = points[table.trunk]
+    return left_shoulder - right_shoulder + left_hip - right_hip
+
+
+def _upward(points: Float[np.ndarray, "L d"], table: LandmarkTable) -> Float[np.ndarray, " d"]:
+    """From the middle of the hips to the middle of the shoulders."""
+    left_shoulder, right_shoulder, left_hip, right_hip = points[table.trunk]
+    return 0.5 * (left_shoulder + right_shoulder - left_hip - right_hip)

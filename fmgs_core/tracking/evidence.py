@@ -22,5 +22,7 @@ class FrameEvidence:
     """In camera axes, as fitted from the past alone."""
     vertices: Int[np.ndarray, " n"]
     """The body vertex of each of the contour's rows."""
+    soles_seen: Float[np.ndarray, "4"]
+    """Visibility of left and right heel, left and right ball of the foot, 0 to 1."""
     inflation: Float[np.ndarray, " V"] | None
     """The clothes known after this frame [m], None before the first contour; only the newest frame's are needed."""

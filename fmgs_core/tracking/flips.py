@@ -7,14 +7,9 @@ Errors are compared without solving, in units of plausible noise and clipped, so
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from fmgs_core.tracking.detection import Detection, unit
-from fmgs_core.tracking.landmarks import LandmarkTable
-
-ALL, LEGS, BELOW_HIPS = list(range(33)), list(range(23, 33)), list(range(25, 33))
-KNEES = [25, 26]
-LEG_BONES = {23, 24, 25, 26, 29, 30}
 
 PIXEL_NOISE_HEIGHTS, DIRECTION_NOISE, CLIP = 0.03, 0.35, 9.0
 # A detection is doubted from the first cost on, and changed when a hypothesis costs less than that share of it.
@@ -45,10 +40,7 @@ class FlipVerdict:
 class FlipGuard:
     """Corrects one frame's detection; counts how often in a row it did so."""
 
-    def __init__(self, table: LandmarkTable):
-        self._table = table
-        # Knees are believed little by the fit, for an error along the leg; across it they tell the legs apart best.
-        self._weights = np.where(np.isin(table.detected, KNEES), 1.0, table.weights)
+    def __init__(self):
         self.reset()
 
     def reset(self) -> None:
@@ -57,13 +49,13 @@ class FlipGuard:
     def first(self, detection: Detection, face_score: float | None) -> FlipVerdict:
         """Without a prediction only a face can tell: one seen on a body that should face away means the sides are wrong."""
         self.reset()
-        if _sees_face(face_score) and abs(detection.yaw) > MAX_YAW_WITH_FACE_RAD:
-            return FlipVerdict(detection.exchanged(ALL, mirror_depth=True), corrected=True, lost=False)
+        if _sees_face(face_score) and detection.turn > MAX_YAW_WITH_FACE_RAD:
+            return FlipVerdict(detection.exchanged(mirror_depth=True), corrected=True, lost=False)
         return FlipVerdict(detection, corrected=False, lost=False)
 
     def check(self, detection: Detection, expected: ExpectedLandmarks, face_score: float | None) -> FlipVerdict:
         """Whole-body hypotheses first; the legs alone are looked at only when none of them was taken."""
-        best = self._best_whole(detection, expected, _sees_face(face_score))
+        best = _best_whole(detection, expected, _sees_face(face_score))
         self._run_all = self._run_all + 1 if best is not detection else 0
         if self._run_all > MAX_RUN_ALL:
             self.reset()
@@ -72,50 +64,55 @@ class FlipGuard:
             best = self._best_legs(detection, expected)
         return FlipVerdict(best, corrected=best is not detection, lost=False)
 
-    def _best_whole(self, detection: Detection, expected: ExpectedLandmarks, face: bool) -> Detection:
-        cost = self._cost(detection, expected)
-        if cost <= DOUBT_ALL:
-            return detection
-        best, best_cost = detection, SHARE_ALL * cost
-        for indices, mirror_depth in ((ALL, True), (LEGS, False), (ALL, False)):
-            hypothesis = detection.exchanged(indices, mirror_depth=mirror_depth)
-            if face and abs(hypothesis.yaw) > MAX_YAW_WITH_FACE_RAD:
-                continue
-            hypothesis_cost = self._cost(hypothesis, expected)
-            if hypothesis_cost < best_cost:
-                best, best_cost = hypothesis, hypothesis_cost
-        return best
-
     def _best_legs(self, detection: Detection, expected: ExpectedLandmarks) -> Detection:
-        cost = self._leg_cost(detection, expected)
-        hypothesis = detection.exchanged(BELOW_HIPS)
-        doubtful = cost > DOUBT_LEGS and self._leg_cost(hypothesis, expected) < SHARE_LEGS * cost
+        cost = _leg_cost(detection, expected)
+        hypothesis = detection.exchanged(detection.table.below_hips)
+        doubtful = cost > DOUBT_LEGS and _leg_cost(hypothesis, expected) < SHARE_LEGS * cost
         swap = doubtful and self._run_legs < MAX_RUN_LEGS
         self._run_legs = self._run_legs + 1 if swap else 0
         return hypothesis if swap else detection
 
-    def _cost(self, detection: Detection, expected: ExpectedLandmarks) -> float:
-        landmarks, bones = self._errors(detection, expected)
-        return float(landmarks.sum() + bones.sum())
 
-    def _leg_cost(self, detection: Detection, expected: ExpectedLandmarks) -> float:
-        landmarks, bones = self._errors(detection, expected)
-        start, end = self._table.bones_detected.T
-        in_leg = np.isin(start, list(LEG_BONES)) & (end >= 25)
-        return float(landmarks[self._table.detected >= 25].sum() + 0.5 * bones[in_leg].sum())
+def _best_whole(detection: Detection, expected: ExpectedLandmarks, face: bool) -> Detection:
+    cost = _cost(detection, expected)
+    if cost <= DOUBT_ALL:
+        return detection
+    best, best_cost = detection, SHARE_ALL * cost
+    legs = detection.table.rows("hip") + detection.table.below_hips
+    for rows, mirror_depth in ((None, True), (legs, False), (None, False)):
+        hypothesis = detection.exchanged(rows, mirror_depth=mirror_depth)
+        if face and hypothesis.turn > MAX_YAW_WITH_FACE_RAD:
+            continue
+        hypothesis_cost = _cost(hypothesis, expected)
+        if hypothesis_cost < best_cost:
+            best, best_cost = hypothesis, hypothesis_cost
+    return best
 
-    def _errors(
-        self, detection: Detection, expected: ExpectedLandmarks
-    ) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " K"]]:
-        table = self._table
-        visibility = np.where(detection.visibility > 0, detection.visibility.clip(0.05), 0.0)
-        offset = (detection.pixels[table.detected] - expected.pixels) / (PIXEL_NOISE_HEIGHTS * expected.height_px)
-        landmarks = visibility[table.detected] * self._weights * np.minimum((offset**2).sum(1), CLIP)
-        a, b = table.bones_detected.T
-        i, j = table.bones.T
-        turned = unit(detection.world[b] - detection.world[a]) - unit(expected.points[j] - expected.points[i])
-        bones = np.sqrt(visibility[a] * visibility[b]) * np.minimum((turned**2).sum(1) / DIRECTION_NOISE**2, CLIP)
-        return landmarks, bones
+
+def _cost(detection: Detection, expected: ExpectedLandmarks) -> float:
+    return float(_landmark_errors(detection, expected).sum() + _bone_errors(detection, expected, detection.table.bones).sum())
+
+
+def _leg_cost(detection: Detection, expected: ExpectedLandmarks) -> float:
+    table = detection.table
+    bones = table.bones[np.isin(table.bones[:, 1], table.below_hips)]
+    landmarks = _landmark_errors(detection, expected)[table.below_hips]
+    return float(landmarks.sum() + 0.5 * _bone_errors(detection, expected, bones).sum())
+
+
+def _landmark_errors(detection: Detection, expected: ExpectedLandmarks) -> Float[np.ndarray, " L"]:
+    weights = detection.table.weights.copy()
+    # MediaPipe's knees are believed little by the fit, for an error along the leg; across it they tell the legs apart best.
+    weights[detection.table.rows("knee")] = 1.0
+    offset = (detection.pixels - expected.pixels) / (PIXEL_NOISE_HEIGHTS * expected.height_px)
+    return detection.trust * weights * np.minimum((offset**2).sum(1), CLIP)
+
+
+def _bone_errors(detection: Detection, expected: ExpectedLandmarks, bones: Int[np.ndarray, "k 2"]) -> Float[np.ndarray, " k"]:
+    a, b = bones.T
+    turned = unit(detection.world[b] - detection.world[a]) - unit(expected.points[b] - expected.points[a])
+    trust = np.sqrt(detection.trust[a] * detection.trust[b]) * (detection.solid[a] & detection.solid[b])
+    return trust * np.minimum((turned**2).sum(1) / DIRECTION_NOISE**2, CLIP)
 
 
 def _sees_face(face_score: float | None) -> bool:

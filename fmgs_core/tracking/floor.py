@@ -12,10 +12,10 @@ from jaxtyping import Float
 from numba import njit
 
 from fmgs_core.body.template import BodyModel
+from fmgs_core.tracking.detection import Detection
 from fmgs_core.tracking.evidence import FrameEvidence
 from fmgs_core.tracking.kinematics import BETAS, RiderPoints, posed_points_and_jacobian
-from fmgs_core.tracking.landmarks import SOLE_ROWS, SOLE_WEIGHT
-from fmgs_core.types import T_CAMERA_WORLD_UNPOSED
+from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, Camera
 
 # Behind this the heel, in front of that the ball of the foot [m from the ankle]; the other foot is farther to the side.
 HEEL_Z, BALL_Z, FOOT_HALF_WIDTH = 0.0, 0.08, 0.1
@@ -63,15 +63,17 @@ def floor_terms(soles: RiderPoints, evidence: Sequence[FrameEvidence], sigma_m: 
     up = np.ascontiguousarray(T[:, :3, 1])
     unposed = (T == T_CAMERA_WORLD_UNPOSED).all((1, 2))
     sigmas = sigma_m * np.where(unposed, UNPOSED_FACTOR, 1.0)
-    return FloorTerms(soles, up, -(T[:, :3, 3] * up).sum(1), np.stack([_visibility(seen) for seen in evidence]), sigmas)
+    return FloorTerms(soles, up, -(T[:, :3, 3] * up).sum(1), np.stack([seen.soles_seen for seen in evidence]), sigmas)
 
 
-def _visibility(seen: FrameEvidence) -> Float[np.ndarray, "4"]:
-    """Of the soles; 0 outside of the picture, where the detector only imagines them."""
-    landmarks, size = seen.problem.landmarks, (seen.camera.width, seen.camera.height)
-    targets = landmarks.targets[SOLE_ROWS]
-    inside = ((targets >= 0) & (targets <= size)).all(1)
-    return np.where(inside, landmarks.weights[SOLE_ROWS] / SOLE_WEIGHT, 0.0)
+def soles_seen(detection: Detection, camera: Camera) -> Float[np.ndarray, "4"]:
+    """Visibility of the sole_points; 0 outside of the picture, where the detector only imagines them. Where a detector has no
+    feet its ankles stand for them."""
+    table = detection.table
+    rows = table.rows("heel", "toe") or table.rows("ankle") * 2
+    pixels = detection.pixels[rows]
+    inside = ((pixels >= 0) & (pixels <= (camera.width, camera.height))).all(1)
+    return np.where(inside, detection.trust[rows], 0.0)
 
 
 def floor_height(heights: Float[np.ndarray, "n 4"], seen: Float[np.ndarray, "n 4"]) -> float:

@@ -1,8 +1,11 @@
 """A pose read straight off the detector's 3-D landmarks, for the first frame and after a loss.
 
-It is 74 mm off where the solver reaches 51, but always in the right basin: hips and knees bend the right way.
+It is 74 mm off where the solver reaches 51, but always in the right basin: hips and knees bend the right way. Of a detector
+without 3-D several are read, one for each way that the person may face: in the picture the sides' order and width tell only
+how far somebody is turned, and not which way; face and feet tell that to the solver.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,30 +13,63 @@ from jaxtyping import Float
 
 from fmgs_core.tracking.detection import Detection, rotation_between, unit
 from fmgs_core.tracking.kinematics import NUM_JOINTS, BodyPose, Skeleton, posed_points
-from fmgs_core.tracking.landmarks import LandmarkTable
 from fmgs_core.tracking.so3 import exp_so3, log_so3
-from fmgs_core.tracking.solver import LandmarkTerms
+from fmgs_core.tracking.solver import Anatomy, LandmarkTerms
 
 SPINE, NECK, HEAD = (3, 6, 9), 12, 15
-# side sign, joints (collar, shoulder, elbow), landmarks (shoulder, elbow, wrist)
-ARMS = ((1.0, (13, 16, 18), (11, 13, 15)), (-1.0, (14, 17, 19), (12, 14, 16)))
-# joints (hip, knee, ankle), landmarks (hip, knee, ankle, heel, toe)
-LEGS = (((1, 4, 7), (23, 25, 27, 29, 31)), ((2, 5, 8), (24, 26, 28, 30, 32)))
+# side, its sign, joints (collar, shoulder, elbow)
+ARMS = (("left_", 1.0, (13, 16, 18)), ("right_", -1.0, (14, 17, 19)))
+# side, joints (hip, knee, ankle)
+LEGS = (("left_", (1, 4, 7)), ("right_", (2, 5, 8)))
+# Ways that a person of whom no depth is known may face; the solver finds its way from a neighbouring one.
+NUM_TURNS = 8
 
 # Below these flexions [rad] the bending plane is noise and says nothing about the twist of the limb.
 MIN_ELBOW_FLEXION, MIN_KNEE_FLEXION = 0.25, 0.45
 
 
-def analytic_pose(detection: Detection, skeleton: Skeleton, table: LandmarkTable) -> Float[np.ndarray, "22 3 3"]:
+def analytic_pose(detection: Detection, skeleton: Skeleton) -> Float[np.ndarray, "22 3 3"]:
     """Local rotations in camera axes from `detection.world`."""
     R = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
-    _set_trunk(R, detection.world)
-    _set_head(R, detection.world, skeleton)
-    for sign, joints, landmarks in ARMS:
-        _set_arm(R, detection.world, skeleton, sign, joints, landmarks)
-    for joints, landmarks in LEGS:
-        _set_leg(R, detection.world, table, joints, landmarks)
+    _set_trunk(R, detection)
+    _set_head(R, detection, skeleton)
+    for side, sign, joints in ARMS:
+        _set_arm(R, detection, skeleton, side, sign, joints)
+    for side, joints in LEGS:
+        _set_leg(R, detection, side, joints)
     return R
+
+
+def lifted(
+    detection: Detection,
+    skeleton: Skeleton,
+    anatomy: Anatomy,
+    betas: Float[np.ndarray, " B"],
+    intrinsics: tuple[float, float, float, float],
+) -> list[Detection]:
+    """The detection with the depth that a standing body turned by 0, 45, ... degrees would give its landmarks; those that were
+    not seen are where such a body has them."""
+    fx, fy, cx, cy = intrinsics
+    seen = detection.visibility > 0
+    picture = (detection.pixels - (cx, cy)) / (fx, fy)
+    picture -= picture[seen].mean(0)
+    out = []
+    for k in range(NUM_TURNS):
+        standing = _standing(detection, skeleton, anatomy, betas, 2 * np.pi * k / NUM_TURNS)
+        standing -= standing[seen].mean(0)
+        world = standing.copy()
+        world[seen, :2] = picture[seen] * np.linalg.norm(standing[seen, :2]) / (np.linalg.norm(picture[seen]) + 1e-12)
+        out.append(replace(detection, world=world, solid=np.ones(len(world), bool)))
+    return out
+
+
+def _standing(
+    detection: Detection, skeleton: Skeleton, anatomy: Anatomy, betas: Float[np.ndarray, " B"], turn_rad: float
+) -> Float[np.ndarray, "L 3"]:
+    """Landmarks of an upright body with hanging arms, in camera axes."""
+    rotations = np.stack([exp_so3(mean) for mean in anatomy.means])
+    rotations[0] = np.diag([1.0, -1.0, -1.0]) @ exp_so3(np.array([0.0, turn_rad, 0.0]))
+    return posed_points(detection.table.points, skeleton, BodyPose(rotations, np.zeros(3), betas))
 
 
 def initial_translation(
@@ -53,29 +89,36 @@ def initial_translation(
     return np.linalg.lstsq(A, b, rcond=None)[0]
 
 
-def _set_trunk(R: Float[np.ndarray, "22 3 3"], world: Float[np.ndarray, "33 3"]) -> None:
+def _at(detection: Detection, name: str) -> Float[np.ndarray, "3"]:
+    return detection.world[detection.table.row(name)]
+
+
+def _set_trunk(R: Float[np.ndarray, "22 3 3"], detection: Detection) -> None:
     """Root from hip axis and trunk; the turn from hips to shoulders is shared by the three spine joints."""
-    up = 0.5 * (world[11] + world[12] - world[23] - world[24])
-    hips, shoulders = _frame(world[23] - world[24], up), _frame(world[11] - world[12], up)
+    left_shoulder, right_shoulder, left_hip, right_hip = detection.world[detection.table.trunk]
+    up = 0.5 * (left_shoulder + right_shoulder - left_hip - right_hip)
+    hips, shoulders = _frame(left_hip - right_hip, up), _frame(left_shoulder - right_shoulder, up)
     R[0] = hips
     for joint in SPINE:
         R[joint] = exp_so3(log_so3(hips.T @ shoulders) / 3)
 
 
-def _set_head(R: Float[np.ndarray, "22 3 3"], world: Float[np.ndarray, "33 3"], skeleton: Skeleton) -> None:
-    x = unit(world[7] - world[8])
-    forward = world[0] - 0.5 * (world[7] + world[8])
+def _set_head(R: Float[np.ndarray, "22 3 3"], detection: Detection, skeleton: Skeleton) -> None:
+    left, right = _at(detection, "left_ear"), _at(detection, "right_ear")
+    x = unit(left - right)
+    forward = _at(detection, "nose") - 0.5 * (left + right)
     z = unit(forward - x * (forward @ x))
     turn = log_so3(_orientation(R, skeleton, SPINE[-1]).T @ np.stack([x, np.cross(z, x), z], 1))
     turn = _clipped(turn, 1.2)
     R[NECK], R[HEAD] = exp_so3(0.4 * turn), exp_so3(0.6 * turn)
 
 
-def _set_arm(R, world, skeleton: Skeleton, sign: float, joints: tuple, landmarks: tuple) -> None:
+def _set_arm(R, detection: Detection, skeleton: Skeleton, side: str, sign: float, joints: tuple) -> None:
     """Swing from a hanging arm, never from the T-pose: a half turn away from the T lies near real poses."""
     collar, shoulder, elbow = joints
     parent = _orientation(R, skeleton, collar)
-    upper, lower = (parent.T @ unit(world[b] - world[a]) for a, b in pairwise(landmarks))
+    chain = [_at(detection, side + name) for name in ("shoulder", "elbow", "wrist")]
+    upper, lower = (parent.T @ unit(b - a) for a, b in pairwise(chain))
     rest = np.array([sign, 0.0, 0.0])
     hanging = exp_so3(np.array([0.0, 0.0, -1.2 * sign]))
     swing = rotation_between(hanging @ rest, upper) @ hanging
@@ -86,11 +129,11 @@ def _set_arm(R, world, skeleton: Skeleton, sign: float, joints: tuple, landmarks
     R[shoulder], R[elbow] = swing, exp_so3(np.array([0.0, -sign * flexion, 0.0]))
 
 
-def _set_leg(R, world, table: LandmarkTable, joints: tuple, landmarks: tuple) -> None:
+def _set_leg(R, detection: Detection, side: str, joints: tuple) -> None:
     """The knee's angle keeps its sign and is clipped: an unsigned one turns the shins outward in back views."""
     hip, knee, ankle = joints
-    a, b, c, heel, toe = landmarks
-    thigh, shin = (R[0].T @ unit(world[end] - world[start]) for start, end in ((a, b), (b, c)))
+    chain = [_at(detection, side + name) for name in ("hip", "knee", "ankle")]
+    thigh, shin = (R[0].T @ unit(b - a) for a, b in pairwise(chain))
     swing = rotation_between(np.array([0.0, -1.0, 0.0]), thigh)
     x, y, z = swing.T @ shin
     flexion = np.arctan2(-z, -y)
@@ -98,9 +141,12 @@ def _set_leg(R, world, table: LandmarkTable, joints: tuple, landmarks: tuple) ->
         flexion = np.arctan2(np.hypot(x, z), -y)
         swing = swing @ exp_so3(np.array([0.0, np.clip(np.arctan2(-x, -z), -0.8, 0.8), 0.0]))
     R[hip], R[knee] = swing, exp_so3(np.array([max(0.0, flexion), 0.0, 0.0]))
-    rest = unit(table.points.rest[table.row(toe)] - table.points.rest[table.row(heel)])
-    foot = (R[0] @ R[hip] @ R[knee]).T @ unit(world[toe] - world[heel])
-    R[ankle] = exp_so3(_clipped(log_so3(rotation_between(rest, foot)), 0.6))
+    table = detection.table
+    if side + "heel" in table.names:
+        heel, toe = table.row(side + "heel"), table.row(side + "toe")
+        rest = unit(table.points.rest[toe] - table.points.rest[heel])
+        foot = (R[0] @ R[hip] @ R[knee]).T @ unit(detection.world[toe] - detection.world[heel])
+        R[ankle] = exp_so3(_clipped(log_so3(rotation_between(rest, foot)), 0.6))
 
 
 def _orientation(R: Float[np.ndarray, "22 3 3"], skeleton: Skeleton, joint: int) -> Float[np.ndarray, "3 3"]:

@@ -6,23 +6,26 @@ Stature and depth cannot be told apart by one camera: give `subject_height_m` wh
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from fmgs_core.body.template import BodyModel
+from fmgs_core.keypoints import layout_of
 from fmgs_core.tracking.anatomy import anatomy_of
-from fmgs_core.tracking.detection import TRUNK, Detection, along_viewing_ray, detection_of, landmark_terms
+from fmgs_core.tracking.detection import Detection, along_viewing_ray, detection_of, landmark_terms
 from fmgs_core.tracking.evidence import FrameEvidence
 from fmgs_core.tracking.flips import ExpectedLandmarks, FlipGuard, FlipVerdict
+from fmgs_core.tracking.floor import soles_seen
 from fmgs_core.tracking.history import ROOT_TURN_SHARE, TURN_SHARE, MotionHistory, no_prediction
-from fmgs_core.tracking.initialisation import analytic_pose, initial_translation
+from fmgs_core.tracking.initialisation import analytic_pose, initial_translation, lifted
 from fmgs_core.tracking.kinematics import BodyPose, posed_points, skeleton_of
-from fmgs_core.tracking.landmarks import landmark_table
+from fmgs_core.tracking.landmarks import LandmarkTable, landmark_table
 from fmgs_core.tracking.residuals import NEAR_M
 from fmgs_core.tracking.shape import ShapeBelief
 from fmgs_core.tracking.silhouette import MaskOutline, Silhouette, mask_outline
-from fmgs_core.tracking.solver import Problem, Solution, solve
+from fmgs_core.tracking.solver import Prediction, Problem, Solution, solve
 from fmgs_core.tracking.states import body_state
 from fmgs_core.tracking.upright import upright_points, upright_terms
 from fmgs_core.types import BodyState, Camera, Frame, PriorMaps
@@ -33,8 +36,6 @@ FIRST_ITERATIONS, ITERATIONS, CONTOUR_ITERATIONS = 30, 8, 3
 # Confidence is lost where the median landmark is this far off or the mask is overlapped this little. People in wide clothes
 # start at IoU 0.7; what MediaPipe imagines where somebody was a moment ago reaches 0.52.
 WORST_ERROR_HEIGHTS, WORST_IOU, GOOD_IOU = 0.05, 0.6, 0.85
-# Elbows, wrists, knees, ...: what is visible of a person that is fully in the picture.
-MAIN_JOINTS = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,11 @@ class BodyTracker:
     """Causal; one `update` per frame, in order. Give it the body before subdivision: the outline gains nothing from more faces,
     and pose correctives are left out too. About 12 ms a frame with the contour, 2 without, on one core.
 
+    Keypoints may be of any layout in fmgs_core.keypoints, with 3-D or without, and of another one in the next frame. Without
+    3-D an arm behind the body may be taken for one in front of it (in two of six noisy rendered turns, for half a turn).
+
     Raises:
-        ValueError: the body is not one to which the MediaPipe landmarks are tied.
+        ValueError: the body is not one to whose vertices the landmarks are tied.
     """
 
     def __init__(self, body: BodyModel, config: TrackerConfig = TrackerConfig()):
@@ -111,7 +115,8 @@ class BodyTracker:
         num_betas = min(config.num_betas, body.shapedirs.shape[2])
         self._num_betas = num_betas
         self._skeleton = skeleton_of(body, num_betas)
-        self._table = landmark_table(body, num_betas)
+        self._tables: dict[str, LandmarkTable] = {}
+        self._table_of("mediapipe33")
         self._upright = upright_points(body, num_betas)
         self._anatomy = anatomy_of(body, config.pose_prior)
         self.reset()
@@ -121,15 +126,16 @@ class BodyTracker:
         self._shape = ShapeBelief(self._body, self._num_betas, self.config.subject_height_m)
         self._silhouette = Silhouette(self._body, self._skeleton, self._num_betas)
         self._inflation: Float[np.ndarray, " V"] | None = None
-        self._flips = FlipGuard(self._table)
+        self._flips = FlipGuard()
         self._history = MotionHistory(self._skeleton, self.config.smoothness)
         self._status, self._misses = TrackingStatus.SEARCHING, 0
         self._last_state: BodyState | None = None
         self._allowed_way: float | None = None
 
     def update(self, frame: Frame, maps: PriorMaps) -> TrackedBody:
-        """Raises ValueError when the keypoints are not MediaPipe's or the mask has not the picture's size."""
-        detection = detection_of(maps.keypoints)
+        """Raises ValueError when the keypoints' layout is unknown or the mask has not the picture's size."""
+        keypoints = maps.keypoints
+        detection = None if keypoints is None else detection_of(keypoints, self._table_of(layout_of(keypoints).name))
         if detection is None or self._is_somebody_else(detection, frame):
             return self._missed()
         verdict = self._unflipped(along_viewing_ray(detection, _intrinsics(frame.camera)), frame, maps.face_score)
@@ -138,16 +144,24 @@ class BodyTracker:
         if fit is None or confidence == 0.0:
             return self._missed()
         self._remember(fit.solution, frame)
-        evidence = FrameEvidence(frame.stamp_ns, frame.camera, fit.problem, fit.solution.pose, fit.vertices, self._inflation)
+        evidence = FrameEvidence(
+            frame.stamp_ns,
+            frame.camera,
+            fit.problem,
+            fit.solution.pose,
+            fit.vertices,
+            soles_seen(verdict.detection, frame.camera),
+            self._inflation,
+        )
         return TrackedBody(self._last_state, self._status, confidence, verdict.corrected, self._inflation, evidence)
 
     def _confidence(self, detection: Detection, fit: "_Fit", camera: Camera) -> float:
         """As TrackedBody.confidence says."""
-        pixels = self._landmark_pixels(fit.solution.pose, camera)
-        main = np.isin(self._table.detected, MAIN_JOINTS)
-        error = np.median(np.linalg.norm(pixels - fit.problem.landmarks.targets, axis=1)[main]) / fit.height_px
+        table = detection.table
+        pixels = self._pixels(posed_points(table.points, self._skeleton, fit.solution.pose), camera)
+        error = np.median(np.linalg.norm(pixels - detection.pixels, axis=1)[table.main]) / fit.height_px
         overlap = 1.0 if fit.iou is None else np.clip((fit.iou - WORST_IOU) / (GOOD_IOU - WORST_IOU), 0.0, 1.0)
-        return float(detection.visibility[MAIN_JOINTS].mean() * max(0.0, 1 - error / WORST_ERROR_HEIGHTS) * overlap)
+        return float(detection.visibility[table.main].mean() * max(0.0, 1 - error / WORST_ERROR_HEIGHTS) * overlap)
 
     def _missed(self) -> TrackedBody:
         """A frame without a believable detection or fit: the last state stands for a while, then the track is lost."""
@@ -173,24 +187,29 @@ class BodyTracker:
             self._allowed_way = None
             return False
         predicted = self._predicted(frame)
-        expected = self._landmark_pixels(predicted, frame.camera)[np.isin(self._table.detected, TRUNK)].mean(0)
+        table = detection.table
+        expected = self._pixels(posed_points(table.points, self._skeleton, predicted), frame.camera)[table.trunk].mean(0)
         way = np.linalg.norm(detection.center - expected) / self._height_px(predicted, frame.camera)
         grown = self.config.max_jump_heights * max(1.0, self._history.steps(frame.stamp_ns))
         allowed = grown if self._allowed_way is None else self._allowed_way
         self._allowed_way = allowed if way > allowed else None
         return bool(way > allowed)
 
-    def _landmark_pixels(self, pose: BodyPose, camera: Camera) -> Float[np.ndarray, "L 2"]:
-        points = posed_points(self._table.points, self._skeleton, pose)
+    def _table_of(self, layout: str) -> LandmarkTable:
+        if layout not in self._tables:
+            self._tables[layout] = landmark_table(self._body, self._num_betas, layout)
+        return self._tables[layout]
+
+    def _pixels(self, points: Float[np.ndarray, "n 3"], camera: Camera) -> Float[np.ndarray, "n 2"]:
         return replace(camera, T_camera_world=np.eye(4)).project(points)
 
     def _unflipped(self, detection: Detection, frame: Frame, face_score: float | None) -> FlipVerdict:
         if self._history.empty:
             return self._flips.first(detection, face_score)
         expected_pose = self._predicted(frame, ROOT_TURN_SHARE)
-        points = posed_points(self._table.points, self._skeleton, expected_pose)
-        pixels, height_px = self._landmark_pixels(expected_pose, frame.camera), self._height_px(expected_pose, frame.camera)
-        expected = ExpectedLandmarks(pixels, points, height_px)
+        points = posed_points(detection.table.points, self._skeleton, expected_pose)
+        height_px = self._height_px(expected_pose, frame.camera)
+        expected = ExpectedLandmarks(self._pixels(points, frame.camera), points, height_px)
         verdict = self._flips.check(detection, expected, face_score)
         if verdict.lost:
             self._forget_motion()
@@ -207,23 +226,8 @@ class BodyTracker:
     def _fit(self, detection: Detection, frame: Frame, mask: Float[np.ndarray, "h w"] | None) -> "_Fit | None":
         """None when a solution is not finite."""
         first = self._history.empty
-        start = self._analytic(detection, frame.camera) if first else self._predicted(frame)
-        prediction = no_prediction(start) if first else self._history.prediction(start, frame.stamp_ns)
-        height_px = self._height_px(start, frame.camera)
-        problem = Problem(
-            skeleton=self._skeleton,
-            intrinsics=_intrinsics(frame.camera),
-            landmarks=landmark_terms(detection, self._table, height_px),
-            contour=self._silhouette.no_terms(),
-            upright=upright_terms(self._upright, detection, frame.camera),
-            anatomy=self._anatomy,
-            prediction=prediction,
-            shape=self._shape.prior,
-        )
-        solution = solve(problem, start, FIRST_ITERATIONS if first else ITERATIONS)
-        if not first and not solution.cost <= RETRY_COST:
-            again = solve(problem, self._analytic(detection, frame.camera), ITERATIONS)
-            solution = again if again.cost < solution.cost else solution
+        attempt, solution = self._started(detection, frame) if first else self._continued(detection, frame)
+        problem, height_px = attempt
         outline = self._outline(mask, frame.camera, height_px) if np.isfinite(solution.cost) else None
         iou, vertices = None, np.zeros(0, np.int64)
         if outline is not None:
@@ -231,11 +235,44 @@ class BodyTracker:
         finite = all(np.isfinite(part).all() for part in (solution.cost, solution.information, *solution.pose))
         return _Fit(solution, problem, height_px, iou, vertices) if finite else None
 
-    def _analytic(self, detection: Detection, camera: Camera) -> BodyPose:
+    def _started(self, detection: Detection, frame: Frame) -> "tuple[_Attempt, Solution]":
+        """The cheapest of the fits from the poses that the landmarks suggest by themselves."""
+        starts = self._analytic(detection, frame.camera)
+        attempts = [self._attempt(detection, frame.camera, start, no_prediction(start)) for start in starts]
+        return _cheapest(
+            [(each, solve(each.problem, start, FIRST_ITERATIONS)) for each, start in zip(attempts, starts, strict=True)]
+        )
+
+    def _continued(self, detection: Detection, frame: Frame) -> "tuple[_Attempt, Solution]":
+        start = self._predicted(frame)
+        attempt = self._attempt(detection, frame.camera, start, self._history.prediction(start, frame.stamp_ns))
+        solution = solve(attempt.problem, start, ITERATIONS)
+        if solution.cost <= RETRY_COST:
+            return attempt, solution
+        again = [solve(attempt.problem, pose, ITERATIONS) for pose in self._analytic(detection, frame.camera)]
+        return _cheapest([(attempt, each) for each in (solution, *again)])
+
+    def _attempt(self, detection: Detection, camera: Camera, start: BodyPose, prediction: Prediction) -> "_Attempt":
+        height_px = self._height_px(start, camera)
+        problem = Problem(
+            skeleton=self._skeleton,
+            intrinsics=_intrinsics(camera),
+            landmarks=landmark_terms(detection, height_px),
+            contour=self._silhouette.no_terms(),
+            upright=upright_terms(self._upright, detection, camera, self._skeleton, start),
+            anatomy=self._anatomy,
+            prediction=prediction,
+            shape=self._shape.prior,
+        )
+        return _Attempt(problem, height_px)
+
+    def _analytic(self, detection: Detection, camera: Camera) -> list[BodyPose]:
+        """One pose of a detection with depth, one for each way to face of one without."""
         intrinsics, betas = _intrinsics(camera), self._shape.betas
-        rotations = analytic_pose(detection, self._skeleton, self._table)
-        terms = landmark_terms(detection, self._table, 1.0)
-        return BodyPose(rotations, initial_translation(rotations, betas, self._skeleton, terms, intrinsics), betas.copy())
+        terms = landmark_terms(detection, 1.0)
+        solid = [detection] if detection.has_depth else lifted(detection, self._skeleton, self._anatomy, betas, intrinsics)
+        rotations = [analytic_pose(each, self._skeleton) for each in solid]
+        return [BodyPose(R, initial_translation(R, betas, self._skeleton, terms, intrinsics), betas.copy()) for R in rotations]
 
     def _outline(self, mask: Float[np.ndarray, "h w"] | None, camera: Camera, height_px: float) -> MaskOutline | None:
         return mask_outline(mask, camera, height_px) if mask is not None and self.config.use_silhouette else None
@@ -264,6 +301,17 @@ class BodyTracker:
         self._history.push(solution.pose, frame.camera, frame.stamp_ns)
         self._status, self._misses = TrackingStatus.TRACKING, 0
         self._last_state = body_state(self._body, self._skeleton, solution.pose, frame.camera, self.config.depth_correction)
+
+
+class _Attempt(NamedTuple):
+    problem: Problem
+    height_px: float
+    """That the pose from which the problem is solved has in the picture."""
+
+
+def _cheapest(fits: list[tuple[_Attempt, Solution]]) -> tuple[_Attempt, Solution]:
+    """The first of equals; one whose cost is not finite only when none is."""
+    return min(fits, key=lambda fit: fit[1].cost if np.isfinite(fit[1].cost) else np.inf)
 
 
 @dataclass(frozen=True, eq=False)

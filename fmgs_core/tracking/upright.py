@@ -2,19 +2,18 @@
 
 MediaPipe's depth leans bodies towards the camera and away from it by 3 degrees on average and 10 at times, which hides in
 the picture but puts the pelvis 5 cm off. Trunk and legs are pulled towards the vertical as long as the detector itself sees
-them near it; whoever bends or sits is left alone.
+them near it, or the pose that the fit starts from where the detector knows no depth; whoever bends or sits is left alone.
 """
 
 import numpy as np
 from jaxtyping import Float
 
 from fmgs_core.body.template import BodyModel
-from fmgs_core.tracking.detection import LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDER, Detection, unit
-from fmgs_core.tracking.kinematics import RiderPoints
+from fmgs_core.tracking.detection import Detection, unit
+from fmgs_core.tracking.kinematics import BodyPose, RiderPoints, Skeleton, posed_points
 from fmgs_core.tracking.solver import AxisTerms
 from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, Camera
 
-LEFT_ANKLE, RIGHT_ANKLE = 27, 28
 BONES = np.array([[2, 1], [1, 0]])  # rows of upright_points: ankles to pelvis, pelvis to neck
 # Of the unit axis; where nobody knows how the camera is pitched, it is taken to be level and believed half as much.
 SIGMA, UNPOSED_SIGMA = 0.07, 0.14
@@ -34,18 +33,22 @@ def upright_points(body: BodyModel, num_betas: int) -> RiderPoints:
     return RiderPoints(regressor @ body.v_template.astype(np.float64), rest_dirs, joints, weights)
 
 
-def upright_terms(points: RiderPoints, detection: Detection, camera: Camera) -> AxisTerms:
+def upright_terms(points: RiderPoints, detection: Detection, camera: Camera, skeleton: Skeleton, start: BodyPose) -> AxisTerms:
     """Pull of trunk and legs towards the vertical of the camera's world."""
     up = camera.T_camera_world[:3, 1]
     sigma = UNPOSED_SIGMA if np.array_equal(camera.T_camera_world, T_CAMERA_WORLD_UNPOSED) else SIGMA
-    lean = np.arccos(np.clip(_detected_axes(detection) @ up, -1, 1))
+    lean = np.arccos(np.clip(_axes(points, detection, skeleton, start) @ up, -1, 1))
     weights = np.maximum(0.0, 1 - (lean / MAX_LEAN_RAD) ** 2) ** 2
     return AxisTerms(points, BONES, np.repeat(up[None], 2, 0), weights, np.full(2, sigma))
 
 
-def _detected_axes(detection: Detection) -> Float[np.ndarray, "2 3"]:
-    def middle(pair: tuple[int, int]) -> Float[np.ndarray, "3"]:
-        return detection.world[list(pair)].mean(0)
-
-    hips = middle((LEFT_HIP, RIGHT_HIP))
-    return unit(np.stack([hips - middle((LEFT_ANKLE, RIGHT_ANKLE)), middle((LEFT_SHOULDER, RIGHT_SHOULDER)) - hips]))
+def _axes(points: RiderPoints, detection: Detection, skeleton: Skeleton, start: BodyPose) -> Float[np.ndarray, "2 3"]:
+    """Unit vectors up the legs and up the trunk, in the order of BONES."""
+    table, world = detection.table, detection.world
+    ankles, hips, shoulders = (table.rows(name) for name in ("ankle", "hip", "shoulder"))
+    if detection.solid[ankles + hips + shoulders].all():
+        middle = [world[rows].mean(0) for rows in (ankles, hips, shoulders)]
+        return unit(np.diff(middle, axis=0))
+    a, b = BONES.T
+    posed = posed_points(points, skeleton, start)
+    return unit(posed[b] - posed[a])

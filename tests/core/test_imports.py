@@ -9,7 +9,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 LEVELS = (
     {"types", "geometry", "concurrency", "atomic"},
-    {"body", "mapfiles"},
+    {"body", "mapfiles", "keypoints"},
     {"raster", "priors", "stream", "export"},
     {"avatar"},
     {"tracking", "training", "rendering", "transport"},

@@ -4,14 +4,16 @@ import numpy as np
 
 from fmgs_core.body.default import default_body
 from fmgs_core.geometry import look_at
+from fmgs_core.keypoints import LAYOUTS
 from fmgs_core.tracking.kinematics import BodyPose, posed_points, skeleton_of
-from fmgs_core.tracking.landmarks import MIRRORED, landmark_table
+from fmgs_core.tracking.landmarks import landmark_table
 from fmgs_core.tracking.so3 import exp_so3
 from fmgs_core.types import BodyState, Camera, Frame, Keypoints, PriorMaps
 
 BODY = default_body()
 NUM_BETAS = 6
 SKELETON, TABLE = skeleton_of(BODY, NUM_BETAS), landmark_table(BODY, NUM_BETAS)
+TABLES = {layout: landmark_table(BODY, NUM_BETAS, layout) for layout in LAYOUTS}
 CAMERA = Camera(
     np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]]),
     640,
@@ -19,8 +21,6 @@ CAMERA = Camera(
     look_at(np.array([0.3, 1.2, 3.6]), np.array([0.0, 0.9, 0.0])),
 )
 FRAME_NS = 66_666_667
-# Landmarks that the table does not use get the place of one nearby, so that the 33 look like a detector's.
-STAND_INS = {1: 2, 3: 2, 4: 5, 6: 5, 9: 0, 10: 0, 21: 19, 22: 20}
 
 
 def state_of(yaw: float, *, arms: float = 0.0, step: float = 0.2, transl=(0.0, 0.0, 0.0), betas=()) -> BodyState:
@@ -47,21 +47,27 @@ def camera_pose(state: BodyState, camera: Camera) -> BodyPose:
 
 
 def keypoints_of(
-    state: BodyState, camera: Camera, *, noise_px: float = 0.0, depth_noise_m: float = 0.0, seed: int = 0
+    state: BodyState,
+    camera: Camera,
+    *,
+    noise_px: float = 0.0,
+    depth_noise_m: float = 0.0,
+    seed: int = 0,
+    layout: str = "mediapipe33",
+    depth: bool = True,
 ) -> Keypoints:
-    rng = np.random.default_rng(seed)
-    points = posed_points(TABLE.points, SKELETON, camera_pose(state, camera))
+    """Rows that the tracker does not read are NaN, which would show if it did."""
+    rng, table = np.random.default_rng(seed), TABLES[layout]
+    points = posed_points(table.points, SKELETON, camera_pose(state, camera))
     pixels = (points @ camera.K.T)[:, :2] / points[:, 2:]
-    image, world = np.zeros((33, 3)), np.zeros((33, 3))
-    image[TABLE.detected] = np.c_[pixels + noise_px * rng.standard_normal(pixels.shape), np.ones(len(pixels))]
+    image, world = np.full((table.count, 3), np.nan), np.full((table.count, 3), np.nan)
+    image[table.detected] = np.c_[pixels + noise_px * rng.standard_normal(pixels.shape), np.ones(len(pixels))]
     # MediaPipe's world landmarks look along the ray to the hips; they have their own scale and origin.
-    hips = points[[TABLE.row(23), TABLE.row(24)]].mean(0)
+    hips = points[table.rows("hip")].mean(0)
     local = (points - hips) @ _rotation_to_ray(hips)
     local[:, 2] += depth_noise_m * rng.standard_normal(len(local))
-    world[TABLE.detected] = 0.9 * local
-    for stand_in, original in STAND_INS.items():
-        image[stand_in], world[stand_in] = image[original], world[original]
-    return Keypoints("mediapipe33", image, world)
+    world[table.detected] = 0.9 * local
+    return Keypoints(layout, image, world if depth else None)
 
 
 def _rotation_to_ray(hips: np.ndarray) -> np.ndarray:
@@ -73,12 +79,14 @@ def _rotation_to_ray(hips: np.ndarray) -> np.ndarray:
 
 def flipped(keypoints: Keypoints, *, legs_only: bool = False) -> Keypoints:
     """What a detector reports that takes a back for a front, or one leg for the other."""
-    order = np.arange(33)
-    side = slice(23, 33) if legs_only else slice(0, 33)
-    order[side] = MIRRORED[side]
-    mirror = np.array([1.0, 1.0, 1.0 if legs_only else -1.0])
-    assert keypoints.points_3d is not None
-    return Keypoints(keypoints.layout, keypoints.points[order], keypoints.points_3d[order] * mirror)
+    table = TABLES[keypoints.layout]
+    order = np.arange(table.count)
+    side = np.array(table.rows("hip") + table.below_hips) if legs_only else np.arange(len(table.names))
+    order[table.detected[side]] = table.detected[table.mirrored[side]]
+    points_3d = keypoints.points_3d
+    if points_3d is not None:
+        points_3d = points_3d[order] * [1.0, 1.0, 1.0 if legs_only else -1.0]
+    return Keypoints(keypoints.layout, keypoints.points[order], points_3d)
 
 
 def frame_at(index: int, camera: Camera = CAMERA) -> Frame:

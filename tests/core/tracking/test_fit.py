@@ -11,10 +11,10 @@ from fmgs_core.body.subdivision import subdivided
 from fmgs_core.tracking import BodyTracker, TrackerConfig
 from fmgs_core.tracking.contours import contour_points, paired, resampled
 from fmgs_core.tracking.inflation import FAST_FRAMES, InflationField
-from fmgs_core.tracking.landmarks import MIRRORED, landmark_table
+from fmgs_core.tracking.landmarks import landmark_table
 from fmgs_core.tracking.silhouette import Silhouette, mask_outline
 
-from .synthetic import BODY, CAMERA, NUM_BETAS, SKELETON, TABLE, camera_pose, frame_at, keypoints_of, maps_of, state_of
+from .synthetic import BODY, CAMERA, NUM_BETAS, SKELETON, TABLES, camera_pose, frame_at, keypoints_of, maps_of, state_of
 
 IDENTITY = replace(CAMERA, T_camera_world=np.eye(4))
 
@@ -55,9 +55,10 @@ def test_surface_is_the_body_models():
 
 def test_landmark_table_mirrors():
     """Right is left with x mirrored: in the mirrored body every landmark is its own partner."""
-    partner = [TABLE.row(int(MIRRORED[index])) for index in TABLE.detected]
-    np.testing.assert_allclose(TABLE.points.rest[partner], TABLE.points.rest * (-1, 1, 1), atol=0.01)
-    np.testing.assert_array_equal(TABLE.weights[partner], TABLE.weights)
+    for table in TABLES.values():
+        assert sorted(table.mirrored) == list(range(len(table.names)))
+        np.testing.assert_allclose(table.points.rest[table.mirrored], table.points.rest * (-1, 1, 1), atol=0.01)
+        np.testing.assert_array_equal(table.weights[table.mirrored], table.weights)
 
 
 def test_body_with_another_vertex_order_is_refused():

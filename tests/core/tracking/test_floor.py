@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from fmgs_core.body.skinning import posed_vertices
+from fmgs_core.keypoints import LAYOUTS
 from fmgs_core.tracking import BodyTracker, SmoothingConfig, TrackerConfig
+from fmgs_core.tracking.detection import detection_of
 from fmgs_core.tracking.floor import (
     MIN_FRAMES,
     UNPOSED_FACTOR,
@@ -15,17 +17,18 @@ from fmgs_core.tracking.floor import (
     floor_terms,
     sole_heights,
     sole_points,
+    soles_seen,
 )
 from fmgs_core.tracking.kinematics import BETAS, posed_points
-from fmgs_core.tracking.landmarks import SOLE_ROWS
 from fmgs_core.tracking.smoothing import smoothed_poses
 from fmgs_core.tracking.solver import moved
 from fmgs_core.types import T_CAMERA_WORLD_UNPOSED
 
-from .synthetic import BODY, CAMERA, NUM_BETAS, SKELETON, TABLE, camera_pose, frame_at, keypoints_of, maps_of, state_of
+from .synthetic import BODY, CAMERA, NUM_BETAS, SKELETON, TABLE, TABLES, camera_pose, frame_at, keypoints_of, maps_of, state_of
 
 SOLES = sole_points(BODY, NUM_BETAS)
 SIGMA_M = 0.01
+SOLE_ROWS = TABLE.rows("heel", "toe")
 
 
 def evidence_of(states: list, camera=CAMERA) -> list:
@@ -53,8 +56,21 @@ def test_the_soles_are_the_lowest_of_the_body_and_left_and_right_mirror_each_oth
     assert (SOLES.rest[[0, 2], 0] > 0).all()
 
 
-def test_the_landmarks_that_stand_for_the_soles_are_heels_and_toes():
-    assert TABLE.detected[SOLE_ROWS].tolist() == [29, 30, 31, 32]
+def detection_in(layout: str):
+    detection = detection_of(keypoints_of(state_of(0.0), CAMERA, layout=layout), TABLES[layout])
+    assert detection is not None
+    return detection
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_landmarks_that_stand_for_the_soles_are_heels_and_toes_or_the_ankles(layout: str):
+    detection = detection_in(layout)
+    assert (soles_seen(detection, CAMERA) == 1).all()
+    names = ["left_ankle", "right_ankle"] * 2 if layout == "coco17" else ["left_heel", "right_heel", "left_toe", "right_toe"]
+    for q, name in enumerate(names):
+        visibility = detection.visibility.copy()
+        visibility[detection.table.row(name)] = 0.3
+        assert soles_seen(replace(detection, visibility=visibility), CAMERA)[q] == 0.3
 
 
 def test_heights_are_those_of_the_body_in_the_world():
@@ -114,10 +130,10 @@ def test_the_height_is_where_most_stand_and_unknown_when_too_few_are_seen():
 
 
 def test_soles_outside_of_the_picture_say_nothing():
-    (seen,) = evidence_of([state_of(0.0)])
-    assert floor_terms(SOLES, [seen], SIGMA_M).seen.min() > 0.9
-    cut = replace(seen, camera=replace(CAMERA, height=int(seen.problem.landmarks.targets[SOLE_ROWS, 1].min()) - 5))
-    assert (floor_terms(SOLES, [cut], SIGMA_M).seen == 0).all()
+    detection = detection_in("mediapipe33")
+    assert soles_seen(detection, CAMERA).min() > 0.9
+    cut = replace(CAMERA, height=int(detection.pixels[SOLE_ROWS, 1].min()) - 5)
+    assert (soles_seen(detection, cut) == 0).all()
 
 
 def test_an_unknown_camera_is_believed_less():

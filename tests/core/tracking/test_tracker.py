@@ -140,7 +140,7 @@ def test_poisoned_landmarks_change_nothing():
         assert rejected.confidence == 0.0 and rejected.state is before.state
     assert good.points_3d is not None
     partly = replace(good, points=good.points.copy(), points_3d=good.points_3d.copy())
-    partly.points[15], partly.points_3d[30] = np.nan, np.inf  # a wrist and a heel: the others must do
+    partly.points[15], partly.points_3d[30] = np.nan, np.inf  # a wrist, and the depth of a heel: the others must do
     after = tracker.update(frame_at(4), maps_of(partly))
     assert after.confidence > 0.7 and root_error_deg(after, truth) < 10
 
@@ -192,11 +192,3 @@ def test_unknown_height_shows_in_depth_only():
 def test_bad_config_names_field_and_value(field, value):
     with pytest.raises(ValueError, match=f"TrackerConfig.{field}.*{value}"):
         TrackerConfig(**{field: value})
-
-
-def test_other_layouts_are_refused():
-    keypoints = replace(keypoints_of(state_of(0), CAMERA), layout="coco17")
-    with pytest.raises(ValueError, match=r"layout 'mediapipe33'.*coco17"):
-        BodyTracker(BODY).update(frame_at(0), maps_of(keypoints))
-    with pytest.raises(ValueError, match="points_3d"):
-        BodyTracker(BODY).update(frame_at(0), maps_of(replace(keypoints, layout="mediapipe33", points_3d=None)))

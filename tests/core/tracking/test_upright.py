@@ -10,8 +10,19 @@ from fmgs_core.tracking.detection import detection_of
 from fmgs_core.tracking.kinematics import BodyPose, posed_points
 from fmgs_core.tracking.tracker import BodyTracker, TrackerConfig
 from fmgs_core.tracking.upright import SIGMA, UNPOSED_SIGMA, upright_points, upright_terms
-from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, Keypoints
-from tests.core.tracking.synthetic import BODY, CAMERA, NUM_BETAS, SKELETON, frame_at, keypoints_of, maps_of, state_of
+from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, BodyState, Keypoints
+from tests.core.tracking.synthetic import (
+    BODY,
+    CAMERA,
+    NUM_BETAS,
+    SKELETON,
+    TABLES,
+    camera_pose,
+    frame_at,
+    keypoints_of,
+    maps_of,
+    state_of,
+)
 
 POINTS = upright_points(BODY, NUM_BETAS)
 
@@ -24,10 +35,10 @@ def leaning(keypoints: Keypoints, degrees: float) -> Keypoints:
     return replace(keypoints, points_3d=keypoints.points_3d @ R.T)
 
 
-def terms_of(keypoints: Keypoints, camera=CAMERA):
-    detection = detection_of(keypoints)
+def terms_of(keypoints: Keypoints, camera=CAMERA, start: BodyState | None = None):
+    detection = detection_of(keypoints, TABLES[keypoints.layout])
     assert detection is not None
-    return upright_terms(POINTS, detection, camera)
+    return upright_terms(POINTS, detection, camera, SKELETON, camera_pose(start or state_of(0.3, step=0.0), camera))
 
 
 def test_points_are_neck_pelvis_and_the_middle_of_the_ankles():
@@ -40,6 +51,16 @@ def test_whoever_does_not_stand_is_left_alone():
     standing = keypoints_of(state_of(0.3, step=0.0), CAMERA)
     assert (terms_of(standing).weights > 0.7).all()
     assert (terms_of(leaning(standing, 45)).weights == 0).all()
+
+
+def test_without_depth_it_is_the_pose_to_start_from_that_tells_who_stands():
+    standing = state_of(0.3, step=0.0)
+    keypoints = replace(keypoints_of(standing, CAMERA), points_3d=None)
+    bent = replace(standing, pose=standing.pose.copy())
+    bent.pose[3] = (1.0, 0, 0)  # the spine forward
+    assert (terms_of(keypoints, start=standing).weights > 0.7).all()
+    legs, trunk = terms_of(keypoints, start=bent).weights
+    assert legs > 0.7 and trunk == 0
 
 
 def test_a_camera_of_unknown_pitch_is_believed_half_as_much():
