@@ -1,15 +1,17 @@
 """Pictures and per-pixel maps on disk, in the layout avatar_gt/1: one place decodes them for recordings and for evaluation.
 
-A folder of maps holds `mask/`, `depth/`, `normal/`, `label/` with files `%06d.png`, numbered by frame.
+A folder of maps holds `mask/`, `depth/`, `normal/`, `label/` with files `%06d.png`, and `keypoints/` with `%06d.json`, numbered
+by frame.
 """
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from fmgs_core.types import Image, PriorMaps
+from fmgs_core.types import Image, Keypoints, PriorMaps
 
 LABEL_SET = "sapiens28"
 DEPTH_UNIT_M = 1e-4
@@ -54,7 +56,9 @@ def read_maps(folder: Path, index: int, *, geometry_trust: float = 1.0) -> Prior
     """The maps of one frame; those whose file is not there are None."""
     found = {kind: folder / kind / f"{index:06d}.png" for kind in ("mask", "depth", "normal", "label")}
     found = {kind: path for kind, path in found.items() if path.is_file()}
+    keypoints = keypoints_path(folder, index)
     return PriorMaps(
+        keypoints=read_keypoints(keypoints) if keypoints.is_file() else None,
         mask=read_mask(found["mask"]) if "mask" in found else None,
         depth=read_depth(found["depth"]) if "depth" in found else None,
         normal=read_normal(found["normal"]) if "normal" in found else None,
@@ -62,6 +66,26 @@ def read_maps(folder: Path, index: int, *, geometry_trust: float = 1.0) -> Prior
         label_set=LABEL_SET if "label" in found else None,
         geometry_trust=geometry_trust,
     )
+
+
+def keypoints_path(folder: Path, index: int) -> Path:
+    return folder / "keypoints" / f"{index:06d}.json"
+
+
+def read_keypoints(path: Path) -> Keypoints:
+    """Landmarks of the frame's pixels.
+
+    Raises:
+        ValueError: not JSON of layout, points and points_3d.
+    """
+    try:
+        stored = json.loads(path.read_text())
+        points = np.array(stored["points"], np.float64).reshape(-1, 3)
+        points_3d = stored["points_3d"]
+        points_3d = None if points_3d is None else np.array(points_3d, np.float64).reshape(points.shape)
+        return Keypoints(str(stored["layout"]), points, points_3d)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected layout, points (n x 3) and points_3d (n x 3 or null), got {error!r}") from error
 
 
 def _checked(path: Path, dtype: type, ndim: int) -> np.ndarray:
@@ -110,6 +134,18 @@ def write_normal(path: Path, normal: Float[np.ndarray, "h w 3"], known: Bool[np.
 
 def write_labels(path: Path, labels: UInt8[np.ndarray, "h w"]) -> None:
     _write(path, labels)
+
+
+def write_keypoints(path: Path, keypoints: Keypoints) -> None:
+    """Pixels to a thousandth, metres to a tenth of a millimetre."""
+    points_3d = keypoints.points_3d
+    stored = {
+        "layout": keypoints.layout,
+        "points": np.round(keypoints.points, 3).tolist(),
+        "points_3d": None if points_3d is None else np.round(points_3d, 4).tolist(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(stored) + "\n")
 
 
 def _write(path: Path, picture: np.ndarray) -> None:

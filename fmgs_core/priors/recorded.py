@@ -1,5 +1,6 @@
 """Prior maps that were computed earlier, by whatever model, and stored in the layout avatar_gt/1."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from fmgs_core.mapfiles import read_maps
-from fmgs_core.types import Frame, PriorMaps
+from fmgs_core.types import Frame, Keypoints, PriorMaps
 
 STAMPS_FILE = "stamps_ns.txt"
 # Stamps that went through float seconds differ by a nanosecond or so; frames of a 240 Hz camera are 4 ms apart.
@@ -15,7 +16,8 @@ DEFAULT_TOLERANCE_S = 1e-3
 
 
 class RecordedPrior:
-    """Maps out of `folder`/{mask,depth,normal,label}/%06d.png, found by the frame's stamp.
+    """Maps out of `folder`/{mask,depth,normal,label}/%06d.png and landmarks out of keypoints/%06d.json, found by the frame's
+    stamp. A folder that is being written can be read: what is not there yet is None.
 
     The folder says which stamp has which number: in params.npz (`stamps`, seconds) or in stamps_ns.txt (one integer per
     line). A map whose file is not there is None, and so are all maps of a frame whose stamp is not there. Maps of another
@@ -69,6 +71,7 @@ def _fitted(maps: PriorMaps, width: int, height: int) -> PriorMaps:
         return cv2.resize(values, (width, height), interpolation=interpolation)
 
     return PriorMaps(
+        keypoints=_scaled(maps, width, height),
         mask=resampled(maps.mask, cv2.INTER_AREA),
         normal=resampled(maps.normal),
         depth=resampled(maps.depth),
@@ -76,3 +79,11 @@ def _fitted(maps: PriorMaps, width: int, height: int) -> PriorMaps:
         label_set=maps.label_set,
         geometry_trust=maps.geometry_trust,
     )
+
+
+def _scaled(maps: PriorMaps, width: int, height: int) -> Keypoints | None:
+    """Landmarks in the frame's pixels; they were found in a picture of the mask's size."""
+    if maps.keypoints is None or maps.mask is None or maps.mask.shape == (height, width):
+        return maps.keypoints
+    factors = width / maps.mask.shape[1], height / maps.mask.shape[0], 1.0
+    return replace(maps.keypoints, points=maps.keypoints.points * factors)
