@@ -35,7 +35,7 @@ class SmoothingConfig:
     bone_sigma_factor: float = 2.0
     """On the tracker's sigmas of the detected directions, whose errors last: with 1 the neighbours only repeat them."""
     floor_sigma_m: float = 0.01
-    """How exactly the soles meet the floor; four times as much where the camera's pose is unknown, infinite switches it off."""
+    """How exactly the soles meet the floor; four times as much where the camera's pose is unknown. 0: there is no floor."""
     iterations: int = 3
     """A look. Each goes on from the one before; 2 to 5 end within 0.2 mm of each other."""
     enabled: bool = True
@@ -52,11 +52,12 @@ class SmoothingConfig:
             "root_rotation_sigma_rad",
             "root_sigma_m",
             "bone_sigma_factor",
-            "floor_sigma_m",
             "growth",
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"SmoothingConfig.{name}: expected a positive number, got {getattr(self, name)}")
+        if not 0 <= self.floor_sigma_m < np.inf:
+            raise ValueError(f"SmoothingConfig.floor_sigma_m: expected zero (no floor) or more, got {self.floor_sigma_m}")
         for name, least in (("iterations", 1), ("frames", 2), ("first_after_frames", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"SmoothingConfig.{name}: expected {least} or more, got {getattr(self, name)}")
@@ -78,7 +79,7 @@ def smoothed_poses(
         starts: a pose for each, in camera axes.
         soles: the body's sole_points; None where it has no floor.
     """
-    floor = None if soles is None else floor_terms(soles, evidence, config.floor_sigma_m)
+    floor = None if soles is None or config.floor_sigma_m == 0 else floor_terms(soles, evidence, config.floor_sigma_m)
     system = _Motion(evidence, betas, config, floor)
     skeleton = evidence[0].problem.skeleton
     poses = [_in_shape(pose, betas, skeleton) for pose in starts]

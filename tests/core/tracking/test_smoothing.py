@@ -223,7 +223,16 @@ def test_early_frames_are_judged_in_the_clothes_that_are_known_later(monkeypatch
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("rotation_sigma_rad", 0.0), ("root_sigma_m", float("nan")), ("growth", -1), ("iterations", 0), ("frames", 1)],
+    [
+        ("rotation_sigma_rad", 0.0),
+        ("root_sigma_m", float("nan")),
+        ("floor_sigma_m", -0.1),
+        ("floor_sigma_m", float("inf")),
+        ("floor_sigma_m", float("nan")),
+        ("growth", -1),
+        ("iterations", 0),
+        ("frames", 1),
+    ],
 )
 def test_settings_that_mean_nothing_are_named(name: str, value: Any):
     with pytest.raises(ValueError, match=f"SmoothingConfig.{name}"):
