@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
@@ -59,6 +60,8 @@ class AvatarNode(ManagedNode):
         self._learner: Learner | None = None
         self._avatar: AvatarSnapshot | None = None
         self._input: PictureInput | None = None
+        self._done = threading.Event()
+        self._done.set()
 
     def default_config(self) -> AvatarConfig:
         return AvatarConfig(session=online(self.get_parameter("preset").value))
@@ -84,14 +87,16 @@ class AvatarNode(ManagedNode):
     def activate(self, stack: ExitStack) -> None:
         self.fault = None
         source = self.open_source(stack)
-        listeners = Listeners(self._on_tracked, self._server.start_anew, self._on_snapshot, self._warn, self.report_fault)
+        listeners = Listeners(
+            self._on_tracked, self._server.start_anew, self._on_snapshot, self._warn, self.report_fault, self._on_mended
+        )
         learner = Learner(source, self._prior, self._body, self._config.session, listeners, self.pace)
         drawer = OverlayDrawer(self._body, lambda: self._config.overlay, lambda: learner.snapshot, self._on_overlay)
         self._learner, self._drawer = learner, drawer
         self._autosave_beat = Cadence(self._config.autosave_every_s, time.monotonic)
         stack.callback(self._keep, learner)
         self.run_thread(stack, "overlay", drawer.run)
-        done = threading.Event()
+        self._done = done = threading.Event()
         self.run_thread(stack, "learner", lambda stop: self._learn_until_done(learner, done))
         stack.callback(_closed, learner, done)
         for name, answer in (("pause", self._on_pause), ("resume", self._on_resume), ("reset", self._on_reset)):
@@ -99,6 +104,19 @@ class AvatarNode(ManagedNode):
         self.every(stack, _STATUS_S, self._publish_status)
         self._topics.publish_labels(self._frame())
         learner.begin(self._avatar, anew=False)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return super().on_activate(state) if self._has_ended() else TransitionCallbackReturn.FAILURE
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return super().on_cleanup(state) if self._has_ended() else TransitionCallbackReturn.FAILURE
+
+    def _has_ended(self) -> bool:
+        """A training that outlived its deactivation still uses prior and server: another one beside it would break both."""
+        ended = self._done.wait(_LAST_WORK_S)
+        if not ended:
+            self._warn("the training of the last activation has not ended yet: try again later")
+        return ended
 
     def open_source(self, stack: ExitStack) -> FrameSource:
         """What is learned from; freed with the stack."""
@@ -164,6 +182,10 @@ class AvatarNode(ManagedNode):
         self._topics.publish_snapshot(self._announced, stamp_ns, self._frame())
         if self._autosave_beat.due():
             self._autosave(snapshot)
+
+    def _on_mended(self) -> None:
+        self.get_logger().info("going on after a failure")
+        self.fault = None
 
     def _on_overlay(self, picture: Any, seen: Seen) -> None:
         self._topics.publish_overlay(picture, seen.frame.stamp_ns, seen.frame_id)

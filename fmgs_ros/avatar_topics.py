@@ -7,7 +7,7 @@ from geometry_msgs.msg import TransformStamped
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
-from vision_msgs.msg import LabelInfo
+from vision_msgs.msg import LabelInfo, VisionInfo
 
 from fmgs_core.body.template import BodyModel
 from fmgs_core.tracking.tracker import TrackedBody
@@ -16,7 +16,7 @@ from fmgs_core.types import BodyState, Frame, PriorMaps
 from fmgs_core.types import Image as Picture
 from fmgs_ros.bodies import fill_body_state, state_in_optical
 from fmgs_ros.convert import fill_header, fill_image, fill_jpeg
-from fmgs_ros.labels import label_info
+from fmgs_ros.labels import label_info, vision_info
 from fmgs_ros.learner import FitStatus
 from fmgs_ros.lifecycle import ManagedNode
 from fmgs_ros.msg import AvatarSnapshot, TrainingStatus
@@ -39,6 +39,7 @@ class AvatarTopics:
         self._status = node.publisher(stack, TrainingStatus, "~/status", every)
         self._snapshots = node.publisher(stack, AvatarSnapshot, "~/snapshot", latched())
         self._labels = node.publisher(stack, LabelInfo, "~/label_info", latched())
+        self._vision_info = node.publisher(stack, VisionInfo, "~/vision_info", latched())
         self._overlay = node.publisher(stack, Image, "~/overlay", newest)
         self._overlay_compressed = node.publisher(stack, CompressedImage, "~/overlay/compressed", newest)
         self._tf = TransformBroadcaster(node)
@@ -69,7 +70,9 @@ class AvatarTopics:
         self._status.publish(message)
 
     def publish_snapshot(self, announcement: Announcement, stamp_ns: int, frame_id: str) -> None:
-        self._snapshots.publish(AvatarSnapshot(header=header(stamp_ns, frame_id), **vars(announcement)))
+        top = header(stamp_ns, frame_id)
+        self._snapshots.publish(AvatarSnapshot(header=top, **vars(announcement)))
+        self._vision_info.publish(vision_info(top, announcement.version, self._labels.topic_name))
 
     def publish_labels(self, frame_id: str) -> None:
         self._labels.publish(label_info(header(0, frame_id)))

@@ -24,6 +24,13 @@ def colored(labels: UInt8[np.ndarray, "h w"]) -> Image:
     return _COLOR_TABLE[labels]
 
 
+def vision_info(header: Any, version: int, labels_topic: str) -> Any:
+    """A vision_msgs/VisionInfo: which version of an avatar that is still being learned the classes are of; 0 is a file."""
+    from vision_msgs.msg import VisionInfo
+
+    return VisionInfo(header=header, method=f"fmgs_ros {LABEL_SET}", database_location=labels_topic, database_version=version)
+
+
 def label_info(header: Any) -> Any:
     """A vision_msgs/LabelInfo of CLASSES."""
     from vision_msgs.msg import LabelInfo, VisionClass

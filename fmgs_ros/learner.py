@@ -17,6 +17,8 @@ from fmgs_core.stream.source import FrameSource
 from fmgs_core.tracking.tracker import BodyTracker, TrackedBody
 from fmgs_core.types import Frame, PriorMaps
 
+MAX_RETRY_S = 30.0
+
 
 class State(IntEnum):
     """As the constants of TrainingStatus.msg."""
@@ -59,6 +61,8 @@ class Listeners:
     snapshot: Callable[[AvatarSnapshot], None] = lambda snapshot: None
     warned: Callable[[str], None] = lambda message: None
     failed: Callable[[str, BaseException], None] = lambda what, error: None
+    mended: Callable[[], None] = lambda: None
+    """After a failure, pictures are looked at again."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,15 @@ class _Order:
 
 
 class Learner:
-    """Runs sessions on a source that it does not own. A session that ends or breaks is kept as it is until the next
-    `begin`; what it learned can be saved all the while.
+    """Runs sessions on a source that it does not own. A session that ends is kept as it is until the next `begin`; so is one
+    that breaks at pace ALL. At pace LIVE that one is gone on from after a while, over and over: cameras and networks fail for
+    moments, and nobody is there to reset it. What was learned can be saved all the while.
 
     Args:
         config: its kernels are warm (fmgs_core.session.warmup), or the first pictures are lost.
         prior: looked at by one session at a time, and not closed here.
         pace: ALL reads every frame and ends with the source; LIVE takes the newest.
+        retry_s: pause after a failure; twice as long after each further one, up to MAX_RETRY_S.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Learner:
         config: SessionConfig,
         listeners: Listeners,
         pace: Pace = Pace.LIVE,
+        retry_s: float = 2.0,
     ):
         self._source, self._prior, self._body, self._config, self._pace = source, prior, body, config, pace
         self._listeners = listeners
@@ -96,6 +103,7 @@ class Learner:
         self._stop = threading.Event()
         self._session: Session | None = None
         self._paused = False
+        self._retry_s, self._failures, self._is_broken = retry_s, 0, False
         self._state, self._message = State.WAITING, "starting"
         self.snapshot: AvatarSnapshot | None = None
         """The newest of the avatar, and None while there is nothing to show."""
@@ -156,8 +164,9 @@ class Learner:
             pass
 
     def run_next(self) -> bool:
-        """Waits for a `begin` and blocks until that fit is over; False after `close`."""
-        order = self._orders.get()
+        """Waits for a `begin`, or until a fit that broke is tried again, and blocks until that fit is over; False after
+        `close`."""
+        order = self._next_order()
         if order is None:
             return False
         # A new flag for each fit: whoever sets it has given an order before, so either that is seen here or the flag is.
@@ -165,6 +174,20 @@ class Learner:
         if self._orders.empty():
             self._fit(order)
         return True
+
+    def _next_order(self) -> _Order | None:
+        try:
+            return self._orders.get(timeout=self._pause_s)
+        except queue.Empty:
+            with self._lock:
+                return _Order(self._number, self.snapshot, anew=False)
+
+    @property
+    def _pause_s(self) -> float | None:
+        """Until a fit that broke is tried again; None when there is nothing to try."""
+        if self._state is not State.FAILED or self._pace is not Pace.LIVE:
+            return None
+        return min(self._retry_s * 2 ** (self._failures - 1), MAX_RETRY_S)
 
     def _fit(self, order: _Order) -> None:
         self._forget()
@@ -205,6 +228,7 @@ class Learner:
         self._resumed_iterations = 0
 
     def _fail(self, error: Exception) -> None:
+        self._failures, self._is_broken = self._failures + 1, True
         self._state, self._message = State.FAILED, " ".join(f"{type(error).__name__}: {error}".split())
         self._listeners.failed("the training broke", error)
 
@@ -212,8 +236,11 @@ class Learner:
         match event:
             case FrameTracked():
                 self._tracked = event
+                if self._is_broken:
+                    self._is_broken = False
+                    self._listeners.mended()
             case Progress():
-                self._progress, self._state = event, State.TRAINING
+                self._progress, self._state, self._failures = event, State.TRAINING, 0
             case SnapshotTaken(snapshot):
                 self._keep(snapshot, number)
             case StatusChanged(after=after):

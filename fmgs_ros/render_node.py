@@ -94,7 +94,7 @@ class RenderNode(ManagedNode):
         qos = qos_profile(self._config.input_qos)
         self._states: Latest[Any] = Latest()
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
-        self._wake, self._pose = threading.Event(), None
+        self._wake, self._pose, self._told = threading.Event(), None, None
         self._transforms = Buffer()
         listener = TransformListener(self._transforms, self, spin_thread=False)
         stack.callback(listener.unregister)
@@ -242,6 +242,9 @@ class RenderNode(ManagedNode):
         if camera is None:
             return
         self._publish_frame(camera, posed)
+        if self._told is not drawable:
+            self._topics.publish_version(self._header(posed.stamp_ns), drawable.version)
+            self._told = drawable
         wanted = self._topics.wanted
         drawn = draw_outputs(drawable.avatar, posed.state, camera, wanted, config.background, config.backend)
         self._topics.publish(drawn, camera, posed.stamp_ns, self._view_frame)

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
-from vision_msgs.msg import LabelInfo
+from vision_msgs.msg import LabelInfo, VisionInfo
 
 from fmgs_core.rendering.outputs import Output
 from fmgs_core.types import Camera
 from fmgs_ros.convert import fill_camera_info, fill_header, fill_image, fill_jpeg
-from fmgs_ros.labels import colored, label_info
+from fmgs_ros.labels import colored, label_info, vision_info
 from fmgs_ros.lifecycle import ManagedNode
 from fmgs_ros.qos import latched, qos_profile
 
@@ -42,6 +42,7 @@ class RenderTopics:
         self._mask_color = node.publisher(stack, Image, "~/mask_color", qos)
         self._info = node.publisher(stack, CameraInfo, "~/camera_info", qos)
         self._labels = node.publisher(stack, LabelInfo, "~/label_info", latched())
+        self._vision_info = node.publisher(stack, VisionInfo, "~/vision_info", latched())
 
     @property
     def wanted(self) -> frozenset[Output]:
@@ -53,6 +54,10 @@ class RenderTopics:
 
     def publish_labels(self, header: Header) -> None:
         self._labels.publish(label_info(header))
+
+    def publish_version(self, header: Header, version: int) -> None:
+        """Which version of the avatar is drawn from this picture on."""
+        self._vision_info.publish(vision_info(header, version, self._labels.topic_name))
 
     def publish(self, drawn: dict[Output, np.ndarray], camera: Camera, stamp_ns: int, frame_id: str) -> None:
         """What was drawn, to those who listen, and its camera."""

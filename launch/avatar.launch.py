@@ -44,9 +44,9 @@ ARGUMENTS = {
     "respawn": ("false", "Whether a node that dies is started again", SWITCH),
 }  # fmt: skip
 OUTPUTS = (
-    "avatar_node/body_state", "avatar_node/status", "avatar_node/snapshot", "avatar_node/label_info",
+    "avatar_node/body_state", "avatar_node/status", "avatar_node/snapshot", "avatar_node/label_info", "avatar_node/vision_info",
     "render_node/image_raw/compressed", "render_node/camera_info", "render_node/depth", "render_node/mask",
-    "render_node/label_info", "/tf", "/diagnostics",
+    "render_node/label_info", "render_node/vision_info", "/tf", "/diagnostics",
 )  # fmt: skip
 
 

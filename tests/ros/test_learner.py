@@ -10,8 +10,9 @@ import pytest
 
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.config import Pace
+from fmgs_core.types import Frame, PriorMaps
 from fmgs_ros.learner import Learner, Listeners, State
-from tests.core.session.scene import BODY, CONFIG, Script, turning
+from tests.core.session.scene import BODY, CONFIG, FRAME_NS, Script, turning
 
 WAIT_S = 120.0  # never waited for when the code is right
 LIVE = replace(CONFIG, save_every_s=1e-9, budget_s=1e6)
@@ -29,6 +30,7 @@ class Heard:
             snapshot=lambda snapshot: self._add("snapshot", snapshot),
             warned=lambda message: self._add("warned", message),
             failed=lambda what, error: self._add("failed", f"{what}: {error}"),
+            mended=lambda: self._add("mended", None),
         )
 
     def _add(self, kind: str, value: Any) -> None:
@@ -56,9 +58,9 @@ class Tracking:
 
 
 @contextmanager
-def learning(script: Script, config: Any = LIVE) -> Iterator[tuple[Learner, Heard]]:
+def learning(script: Script, config: Any = LIVE, **options: Any) -> Iterator[tuple[Learner, Heard]]:
     Tracking.script, heard = script, Heard()
-    learner = Learner(script, script, BODY, config, heard.listeners)
+    learner = Learner(script, script, BODY, config, heard.listeners, **options)
     thread = threading.Thread(target=learner.run, daemon=True)
     thread.start()
     try:
@@ -127,7 +129,7 @@ def test_a_pause_stops_the_training_and_survives_a_reset():
 
 def test_a_prior_that_breaks_is_told_and_a_reset_tries_again():
     script = Script(list(turning(4)), prior_breaks_at=1)
-    with learning(script) as (learner, heard):
+    with learning(script, retry_s=WAIT_S) as (learner, heard):
         learner.begin()
         assert heard.wait_for("failed") == "the training broke: the network forgot its weights"
         assert learner.status.state is State.FAILED
@@ -136,6 +138,37 @@ def test_a_prior_that_breaks_is_told_and_a_reset_tries_again():
         learner.begin(learner.snapshot)
         heard.wait_for("snapshot", 3)
         assert learner.status.state is State.TRAINING
+
+
+def test_what_breaks_is_tried_again_until_it_works_and_goes_on_from_what_was_learned():
+    with learning(Stumbling(list(turning(6))), retry_s=0.01) as (learner, heard):
+        learner.begin()
+        heard.wait_for("failed", 2)
+        heard.wait_for("mended")
+        heard.wait_for("snapshot", len(heard.of("snapshot")) + 2)
+        assert learner.status.state is State.TRAINING
+    kinds = [kind for kind, _ in heard.told if kind in ("began", "failed", "mended")]
+    assert kinds == ["began", "failed", "failed", "mended"]
+    iterations = [snapshot.iterations for snapshot in heard.of("snapshot")]
+    assert iterations == sorted(iterations) and heard.of("tracked") == [0, 100_000_000, 400_000_000, 500_000_000]
+
+
+class Stumbling(Script):
+    """Its prior breaks on two pictures in a row."""
+
+    def predict(self, frame: Frame) -> PriorMaps:
+        if frame.stamp_ns // FRAME_NS in (2, 3):
+            raise ValueError("the network forgot its weights")
+        return super().predict(frame)
+
+
+def test_a_recording_that_breaks_is_not_tried_again():
+    Tracking.script, heard = Script(list(turning(3)), prior_breaks_at=1), Heard()
+    learner = Learner(Tracking.script, Tracking.script, BODY, CONFIG, heard.listeners, Pace.ALL, retry_s=0.01)
+    learner.begin()
+    assert learner.run_next() and learner.status.state is State.FAILED
+    learner.close()
+    assert not learner.run_next() and len(heard.of("failed")) == 1
 
 
 def test_a_stream_without_a_person_is_no_failure():

@@ -25,7 +25,7 @@ from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
-from vision_msgs.msg import LabelInfo
+from vision_msgs.msg import LabelInfo, VisionInfo
 
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot, save_avatar
@@ -231,6 +231,9 @@ def test_the_classes_are_named_for_who_comes_late(stage: Stage):
     info = stage.graph.listen(LabelInfo, "/render_node/label_info", latched=True).wait()[0]
     names = {c.class_id: c.class_name for c in info.class_map}
     assert (names[0], names[10], names[20], names[255]) == ("Background", "Left_Upper_Arm", "Right_Upper_Leg", "Unlabelled")
+    stage.draw()
+    info = stage.graph.listen(VisionInfo, "/render_node/vision_info", latched=True).wait()[0]
+    assert info.database_version >= 1 and info.database_location == "/render_node/label_info"
 
 
 def test_the_view_is_where_its_frame_is(stage: Stage):
@@ -399,15 +402,18 @@ def test_the_trainer_dies_and_comes_back(stage: Stage):
 
 
 def test_a_file_is_drawn_in_place_of_snapshots_and_given_up_again(stage: Stage, tmp_path: Path):
+    versions = stage.graph.listen(VisionInfo, "/render_node/vision_info", latched=True)
     save_avatar(tmp_path / "avatar.safetensors", AvatarSnapshot.of(avatar(0.0), 1, 1))
     load = stage.graph.call(FilePath, "/render_node/load", FilePath.Request(file_path=str(tmp_path / "avatar.safetensors")))
     assert load.success, load.message
     assert psnr_db(pixels(stage.draw()), directly(state(), LENS.camera(), 0.0)[Output.IMAGE]) > 50
+    assert versions.matching(lambda m: m.database_version == 0)
     gone = stage.graph.call(FilePath, "/render_node/load", FilePath.Request(file_path="/gone.safetensors"))
     assert not gone.success and "expected an existing file" in gone.message
-    stage.trainer.publish(4.0)
+    announced = stage.trainer.publish(4.0)
     assert stage.graph.call(FilePath, "/render_node/load", FilePath.Request()).success
     until(lambda: psnr_db(pixels(stage.draw()), directly(state(), LENS.camera())[Output.IMAGE]) > 50, 20, lambda: "snapshots")
+    assert versions.matching(lambda m: m.database_version == announced.version)
 
 
 # -- without a trainer
