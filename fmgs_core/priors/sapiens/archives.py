@@ -1,10 +1,10 @@
-"""Weights out of the two kinds of zip that end in .pt2, as data: no class of the file is made and none of its code runs."""
+"""Weights out of zips that torch wrote, as data: no class that a file names is imported, and none of its code runs."""
 
 import io
 import json
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from zipfile import ZipFile
 
@@ -36,6 +36,8 @@ _EXPORT_DTYPES = {
     12: torch.bool,
     13: torch.bfloat16,
 }
+# What mmengine, with which Sapiens was trained, leaves in a .pth beside the weights: its log, as objects around numpy arrays.
+_TRAINING_LOG = ("mmengine.", "numpy.", "_codecs.encode", "__builtin__.getattr")
 _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")
 
 
@@ -50,8 +52,18 @@ def torchscript_tensors(archive: ZipFile) -> dict[str, Tensor]:
         ForbiddenObject: its data.pkl refers to anything beside modules, tensors and lists.
     """
     name = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
-    module = _ModuleReader(archive, name.removesuffix("data.pkl")).load()
+    module = _Reader(archive, name.removesuffix("data.pkl"), ("__torch__.",)).load()
     return dict(_named_tensors(module, ""))
+
+
+def pickled_content(archive: ZipFile) -> Any:
+    """What torch.save was given, with the objects of a training log left empty.
+
+    Raises:
+        ForbiddenObject: other objects than those.
+    """
+    name = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
+    return _Reader(archive, name.removesuffix("data.pkl"), _TRAINING_LOG).load()
 
 
 def exported_tensors(archive: ZipFile) -> dict[str, Tensor]:
@@ -71,8 +83,8 @@ def exported_tensors(archive: ZipFile) -> dict[str, Tensor]:
     return _pickled(archive, pickled)
 
 
-class _Module:
-    """Stands for an object of any TorchScript class; only its attributes are kept."""
+class _Stand:
+    """Stands in for an object of a class that is not imported, or for a call that is not made; attributes are kept."""
 
     def __init__(self, *_: Any):
         self.attributes: Mapping[str, Any] = {}
@@ -81,27 +93,21 @@ class _Module:
         self.attributes = state if isinstance(state, dict) else {}
 
 
-class _ModuleReader(pickle.Unpickler):
-    """Reads data.pkl. What is not in the short list of `find_class` is refused before anything is called."""
+class _Reader(pickle.Unpickler):
+    """Reads data.pkl. What is not in the short lists of `find_class` is refused before anything is called."""
 
-    def __init__(self, archive: ZipFile, root: str):
+    def __init__(self, archive: ZipFile, root: str, replaced: tuple[str, ...]):
         super().__init__(io.BytesIO(archive.read(f"{root}data.pkl")))
-        self._archive, self._root = archive, root
+        self._archive, self._root, self._replaced = archive, root, replaced
         self._storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "__torch__":
-            return _Module
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
-        known: dict[tuple[str, str], Callable[..., Any]] = {
-            ("torch._utils", "_rebuild_tensor_v2"): _strided,
-            ("collections", "OrderedDict"): OrderedDict,
-            **{("torch.jit._pickle", kind): _first for kind in _LISTS},
-        }
-        if (module, name) not in known:
-            raise ForbiddenObject(f"{module}.{name}")
-        return known[module, name]
+        full = f"{module}.{name}"
+        if full in _KNOWN:
+            return _KNOWN[full]
+        if full.startswith(self._replaced):
+            return _Stand
+        raise ForbiddenObject(full)
 
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, _ = pid
@@ -113,7 +119,7 @@ class _ModuleReader(pickle.Unpickler):
 def _named_tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         yield name, value
-    elif isinstance(value, _Module):
+    elif isinstance(value, _Stand):
         for key, part in value.attributes.items():
             yield from _named_tensors(part, f"{name}.{key}" if name else key)
 
@@ -148,3 +154,13 @@ def _strided(storage: Tensor, offset: int, sizes: Any, strides: Any, *_: Any) ->
 
 def _first(value: Any, *_: Any) -> Any:
     return value
+
+
+# All that a pickle may name and get: types of tensors, and what puts them together.
+_KNOWN: dict[str, Any] = {
+    "collections.OrderedDict": OrderedDict,
+    "torch._utils._rebuild_tensor_v2": _strided,
+    "torch._utils._rebuild_parameter": _first,
+    **{f"torch.{name}": dtype for name, dtype in _STORAGES.items()},
+    **{f"torch.jit._pickle.{kind}": _first for kind in _LISTS},
+}

@@ -5,7 +5,8 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -21,7 +22,7 @@ from fmgs_core.priors.sapiens.architecture import (
     NetworkSpec,
     padding_of,
 )
-from fmgs_core.priors.sapiens.archives import ForbiddenObject, exported_tensors, torchscript_tensors
+from fmgs_core.priors.sapiens.archives import ForbiddenObject, exported_tensors, pickled_content, torchscript_tensors
 from fmgs_core.priors.sapiens.network import SapiensNetwork
 from fmgs_core.priors.sapiens.tasks import Task
 
@@ -147,12 +148,22 @@ def _tensors(path: Path, kind: str) -> dict[str, Tensor]:
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = _unpickled(path)
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         what = f"a dict of {_listed(list(map(str, state)))}" if isinstance(state, Mapping) else type(state).__name__
         raise CheckpointError(f"{path}: expected a dict with state_dict, or one of tensors, got {what}")
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        if not is_zipfile(path):
+            raise
+    with ZipFile(path) as archive:
+        return pickled_content(archive)
 
 
 def _why_not_unpickled(path: Path, error: Exception) -> str:

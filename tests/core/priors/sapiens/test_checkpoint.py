@@ -5,9 +5,12 @@ import json
 import os
 import pickle
 import re
+import sys
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -217,6 +220,35 @@ def test_code_is_never_run(tmp_path):
         text = refused(tmp_path / name)
         assert text.startswith("the pickle holds code or objects beside tensors, which are never loaded") and "mkdir" in text
     assert not victim.exists()
+
+
+def test_a_training_log_beside_the_weights_is_left_out(tmp_path, monkeypatch):
+    """mmengine's log, written by classes that the reader does not have."""
+    module = type(sys)("mmengine.logging.history_buffer")
+
+    class HistoryBuffer:
+        def __init__(self):
+            self._history, self._scale = np.arange(3.0), np.float64(2)
+            self._methods = {"mean": HistoryBuffer.mean}
+
+        def mean(self) -> float:
+            raise AssertionError("the log was used")
+
+        def __setstate__(self, _: object) -> None:
+            raise AssertionError("the log was made")
+
+    HistoryBuffer.__module__, HistoryBuffer.__qualname__ = module.__name__, "HistoryBuffer"
+    HistoryBuffer.mean.__qualname__, HistoryBuffer.mean.__module__ = "HistoryBuffer.mean", module.__name__
+    module.HistoryBuffer = HistoryBuffer  # pyright: ignore
+    network, path = tiny(Task.NORMAL), tmp_path / "x.pth"
+    with monkeypatch.context() as patch:
+        for name in ("mmengine", "mmengine.logging", module.__name__):
+            patch.setitem(sys.modules, name, module)
+        log = {"log_scalars": OrderedDict(loss=HistoryBuffer())}
+        torch.save({"meta": {"epoch": 1}, "state_dict": network.state_dict(), "message_hub": log}, path)
+    assert b"HistoryBuffer" in path.read_bytes()
+    loaded = load_network(path).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in network.state_dict().items())
 
 
 @pytest.mark.parametrize("kind", ["torchscript", "export", "export config"])
