@@ -301,13 +301,13 @@ class Session:
         """Poses of the past by what came after them, for the keyframes and for what is left at the end."""
         assert self._trainer is not None
         with self._times.measured("second look"):
-            states = self._second_look.states()
+            states = self._second_look.states(self._stop.is_set)
         self._trainer.restate(states)
         self._tracked.restate(states)
 
     def _look_at_the_rest(self) -> None:
-        """Once the stream is over."""
-        if self._second_look.behind:
+        """Once the stream is over; whoever stops the session does not wait for it."""
+        if self._second_look.behind and not self._stop.is_set():
             self._look_again()
 
     def _goes_on(self) -> bool:

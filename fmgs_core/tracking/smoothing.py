@@ -7,7 +7,7 @@ error falls from 27.8 to 16 mm in the turn and stays at 50 mm where the limbs mo
 The same poses smoothed after they were fitted, each from its own frame, gain nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,7 @@ def smoothed_poses(
     betas: Float[np.ndarray, " B"],
     config: SmoothingConfig = SmoothingConfig(),
     soles: RiderPoints | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[BodyPose]:
     """Poses of all frames in camera axes, with one shape; 0.5 to 1 ms a frame and iteration.
 
@@ -78,13 +79,16 @@ def smoothed_poses(
         evidence: in the order of time.
         starts: a pose for each, in camera axes.
         soles: the body's sole_points; None where it has no floor.
+        stopped: asked before each frame of each iteration; once it is true the best poses so far are returned.
     """
     floor = None if soles is None or config.floor_sigma_m == 0 else floor_terms(soles, evidence, config.floor_sigma_m)
-    system = _Motion(evidence, betas, config, floor)
+    system = _Motion(evidence, betas, config, floor, stopped)
     skeleton = evidence[0].problem.skeleton
     poses = [_in_shape(pose, betas, skeleton) for pose in starts]
     damping, cost = 1e-3, system.linearized(poses)
     for _ in range(config.iterations):
+        if stopped():
+            break
         diagonal, coupling, gradient = system.diagonal, system.coupling, system.gradient
         band = lower_band(diagonal, coupling, damping)
         steps = -scipy.linalg.solveh_banded(band, gradient.ravel(), lower=True, check_finite=False).reshape(gradient.shape)
@@ -107,8 +111,9 @@ class _Motion:
         betas: Float[np.ndarray, " B"],
         config: SmoothingConfig,
         floor: FloorTerms | None,
+        stopped: Callable[[], bool],
     ):
-        self._floor = floor
+        self._floor, self._stopped = floor, stopped
         self._problems = [_without_past(seen, config.bone_sigma_factor) for seen in evidence]
         T_world_camera = np.stack([rigid_inverse(seen.camera.T_camera_world) for seen in evidence])
         self._eyes = np.ascontiguousarray(T_world_camera[:, :3, 3])
@@ -122,11 +127,13 @@ class _Motion:
         self._sigmas, self._root_sigmas = spread[:, None] * sigmas, spread * config.root_sigma_m
 
     def linearized(self, poses: Sequence[BodyPose]) -> float:
-        """Cost; leaves H's blocks and the gradient in `diagonal`, `coupling` and `gradient`."""
+        """Cost, infinite once stopped; leaves H's blocks and the gradient in `diagonal`, `coupling` and `gradient`."""
         count, cost = len(poses), 0.0
         self.diagonal, self.gradient = np.empty((count, BETAS, BETAS)), np.empty((count, BETAS))
         self.coupling = np.zeros((max(0, count - 1), BETAS, BETAS))
         for k, (problem, pose) in enumerate(zip(self._problems, poses, strict=True)):
+            if self._stopped():
+                return np.inf
             frame_cost, r, J = linearize(problem, pose)
             J = np.ascontiguousarray(J[:, :BETAS])
             self.diagonal[k], self.gradient[k] = J.T @ J, J.T @ r

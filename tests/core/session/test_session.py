@@ -462,7 +462,7 @@ class SecondGlance:
     def behind(self) -> bool:
         return self.new > 0
 
-    def states(self) -> dict[int, BodyState]:
+    def states(self, stopped: Callable[[], bool]) -> dict[int, BodyState]:
         self.new = 0
         return {stamp: moved(stamp) for stamp in self.stamps}
 
@@ -488,3 +488,28 @@ def test_what_the_second_look_says_is_what_is_left(pace: Pace, monkeypatch: pyte
     for stamp_ns, state in result.states.items():
         np.testing.assert_allclose(state.transl, moved(stamp_ns).transl, atol=1e-6)
     assert len(result.states) == 5
+
+
+@pytest.mark.parametrize("pace", PACES)
+def test_a_stop_reaches_the_second_look_and_nobody_waits_for_another(pace: Pace, monkeypatch: pytest.MonkeyPatch):
+    """What it gives when it is broken off is taken whole; what came after it is not looked at again."""
+    stop, looks = threading.Event(), list[int]()
+
+    class BrokenOff(SecondGlance):
+        def states(self, stopped: Callable[[], bool]) -> dict[int, BodyState]:
+            assert not stopped()
+            stop.set()
+            assert stopped()
+            looks.append(len(self.stamps))
+            return super().states(stopped)
+
+        @property
+        def behind(self) -> bool:
+            return True  # there would be more to look at
+
+    monkeypatch.setattr(session_module, "SecondLook", BrokenOff)
+    config = replace(CONFIG, trainer=replace(CONFIG.trainer, refine_pose=False))
+    result = run(WithEvidence(list(turning(6))), config=config, pace=pace, stop=stop)
+    assert looks == [3] and result.reason == "stopped by the user"
+    for stamp_ns in [0, FRAME_NS, 2 * FRAME_NS]:
+        np.testing.assert_allclose(result.states[stamp_ns].transl, moved(stamp_ns).transl, atol=1e-6)

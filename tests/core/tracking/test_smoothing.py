@@ -161,6 +161,44 @@ def test_another_shape_leaves_the_root_where_it_was():
     assert np.linalg.norm((root(pose) - root(seen.pose))[:2]) < 0.01  # one step of the fit besides
 
 
+class After:
+    """False so many times, then true; counts how often it was asked afterwards."""
+
+    def __init__(self, times: int):
+        self.left, self.late = times, 0
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        self.late += self.left < 0
+        return self.left < 0
+
+
+@pytest.mark.parametrize(("asked", "finished"), [(0, 0), (3, 0), (8, 0), (12, 0), (17, 1), (20, 1), (26, 2)])
+def test_it_can_be_broken_off_at_any_frame_and_leaves_what_was_finished(asked: int, finished: int):
+    """Bit for bit what so many iterations give. Of 8 frames it asks before each, and before each iteration: 8, then 9 times."""
+    evidence = evidence_of([state_of(0.2 * i) for i in range(8)])
+    starts, betas = [seen.pose for seen in evidence], evidence[0].pose.betas
+    stopped = After(asked)
+    left = smoothed_poses(evidence, starts, betas, SmoothingConfig(iterations=3), stopped=stopped)
+    expected = smoothed_poses(evidence, starts, betas, SmoothingConfig(iterations=finished)) if finished else starts
+    for a, b in zip(left, expected, strict=True):
+        np.testing.assert_array_equal(a.rotations, b.rotations)
+        np.testing.assert_array_equal(a.betas, betas)
+    assert 1 <= stopped.late <= 3
+
+
+def test_broken_off_it_still_gives_all_states_and_goes_on_from_them():
+    states = turning(20)
+    second, whole = (SecondLook(BODY, TRACKER, SmoothingConfig(iterations=2)) for _ in range(2))
+    looked_twice(states, whole)
+    for seen in evidence_of(states):
+        second.add(seen)
+    assert len(second.states(After(30))) == 20  # in the middle of the first iteration
+    broken = second.states(After(20 + 21 + 5))  # after the first
+    again = error_mm(second.states(), states)
+    assert error_mm(whole.states(), states) <= again + 1.0 < error_mm(broken, states)
+
+
 def test_it_is_due_as_often_as_the_stream_grows_by_a_share():
     second = SecondLook(BODY, TRACKER, SmoothingConfig(iterations=1, first_after_frames=4, growth=0.5))
     seen, due = evidence_of([state_of(0.0)])[0], []
