@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
+from fmgs_core.priors.manifest import default_folder, read_manifest
+
 PACKAGES = (
     *("torch", "numba", "numpy", "mediapipe", "gsplat", "onnxruntime", "onnxruntime-gpu", "tensorrt", "viser", "smplx"),
     *("opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless"),
@@ -65,6 +67,10 @@ class Machine:
     build_tools: dict[str, str]
     """Of GSPLAT_BUILD_TOOLS those that are found: nvcc's CUDA version, the paths of the others."""
     nvidia_driver: bool
+    onnx_providers: tuple[str, ...]
+    """Of the installed onnxruntime; none where it cannot be imported."""
+    stored_models: int | str
+    """How many of the user's own model files are known, or why that cannot be said."""
     libgl: bool
     """libGL and glib, which OpenCV's wheels with windows need from the system."""
     ros_distro: str | None
@@ -84,6 +90,8 @@ def inspect_machine() -> Machine:
         gsplat_compiled=_gsplat_compiled(),
         build_tools=_build_tools(),
         nvidia_driver=Path("/proc/driver/nvidia/version").exists(),
+        onnx_providers=_onnx_providers(),
+        stored_models=_stored_models(),
         libgl=bool(find_library("GL") and find_library("glib-2.0")),
         ros_distro=os.environ.get("ROS_DISTRO", "unnamed") if find_spec("rclpy") else None,
     )
@@ -99,6 +107,7 @@ def diagnose(machine: Machine) -> list[Check]:
         _gsplat_check(machine),
         _onnxruntime_check(machine),
         *_extra_checks(machine),
+        _models_check(machine),
         _ros_check(machine),
         rasterizer_check(machine),
         prior_check(machine),
@@ -169,6 +178,21 @@ def _nvcc_version(nvcc: str) -> str | None:
         return None
     found = re.search(r"release (\d+\.\d+)", text)
     return found and found[1]
+
+
+def _onnx_providers() -> tuple[str, ...]:
+    try:
+        import onnxruntime
+    except (ImportError, OSError):
+        return ()
+    return tuple(onnxruntime.get_available_providers())
+
+
+def _stored_models() -> int | str:
+    try:
+        return len(read_manifest(default_folder()).models)
+    except (ValueError, OSError) as error:
+        return str(error)
 
 
 def _cuda_works(machine: Machine) -> bool:
@@ -273,7 +297,19 @@ def _onnxruntime_check(machine: Machine) -> Check:
         return Check("onnxruntime", Status.PROBLEM, detail, remedy)
     if not (cpu or gpu):
         return Check("onnxruntime", Status.MISSING, "Sapiens through ONNX", f"pip install {wanted}")
-    return Check("onnxruntime", Status.OK, f"{cpu} (CPU)" if cpu else f"{gpu} (GPU)")
+    detail = f"{cpu or gpu}: {', '.join(machine.onnx_providers) or 'cannot be imported'}"
+    if not machine.onnx_providers or (gpu and "CUDAExecutionProvider" not in machine.onnx_providers):
+        remedy = f"pip install --force-reinstall {'onnxruntime-gpu' if gpu else 'onnxruntime'}"
+        return Check("onnxruntime", Status.PROBLEM, detail, remedy)
+    return Check("onnxruntime", Status.OK, detail)
+
+
+def _models_check(machine: Machine) -> Check:
+    if isinstance(machine.stored_models, str):
+        return Check("models", Status.PROBLEM, machine.stored_models, "fmgs models list")
+    if not machine.stored_models:
+        return Check("models", Status.MISSING, "no Sapiens files of your own; everything works without", "fmgs models add FILE")
+    return Check("models", Status.OK, f"{machine.stored_models} stored; `fmgs models list`")
 
 
 def _extra_checks(machine: Machine) -> Iterator[Check]:

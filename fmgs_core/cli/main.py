@@ -18,6 +18,7 @@ from fmgs_core.cli.benchmark import Bench
 from fmgs_core.cli.diagnose import Doctor
 from fmgs_core.cli.keys import Keys
 from fmgs_core.cli.measure import Eval
+from fmgs_core.cli.models import Models
 from fmgs_core.cli.presets import chosen_preset, subcommands
 from fmgs_core.cli.render import Export, Render
 from fmgs_core.cli.run import Demo, Run
@@ -31,6 +32,7 @@ COMMANDS = {
     "bench": Bench,
     "doctor": Doctor,
     "keys": Keys,
+    "models": Models,
 }
 
 

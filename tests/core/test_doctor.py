@@ -22,6 +22,8 @@ LAPTOP = Machine(
     gsplat_compiled=False,
     build_tools={},
     nvidia_driver=False,
+    onnx_providers=(),
+    stored_models=0,
     libgl=True,
     ros_distro=None,
 )
@@ -33,6 +35,8 @@ WORKSTATION = replace(
     torch_cuda="12.8",
     build_tools={"nvcc": "12.6", "ninja": "/usr/bin/ninja", "c++": "/usr/bin/c++"},
     nvidia_driver=True,
+    onnx_providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
+    stored_models=4,
     ros_distro="jazzy",
 )
 
@@ -50,7 +54,7 @@ def test_a_bare_laptop_is_healthy_and_lacks_only_extras():
     checks = diagnose(LAPTOP)
     assert healthy(checks)
     missing = {check.name for check in checks if check.status is Status.MISSING}
-    assert missing == {"CUDA", "gsplat", "onnxruntime", "tensorrt", "viser", "smplx", "ROS 2"}
+    assert missing == {"CUDA", "gsplat", "onnxruntime", "tensorrt", "viser", "smplx", "models", "ROS 2"}
     assert check(LAPTOP, "rasterizer in use").detail == "cpu: numba on 8 cores"
     assert check(LAPTOP, "prior in use").detail.startswith("mediapipe")
 
@@ -89,6 +93,15 @@ def test_a_full_workstation_needs_nothing():
             *("gsplat", "nvcc is of CUDA 13.0, torch of 12.8", "install the CUDA toolkit 12.8"),
         ),
         (installed(WORKSTATION, onnxruntime="1.31.1"), "onnxruntime", "overwrite", "&& pip install onnxruntime-gpu"),
+        (
+            replace(WORKSTATION, onnx_providers=("CPUExecutionProvider",)),
+            *("onnxruntime", "1.22.0: CPUExecutionProvider", "pip install --force-reinstall onnxruntime-gpu"),
+        ),
+        (
+            installed(LAPTOP, onnxruntime="1.31.1"),
+            *("onnxruntime", "1.31.1: cannot be imported", "pip install --force-reinstall onnxruntime"),
+        ),
+        (replace(LAPTOP, stored_models="models.json: expected a list"), "models", "expected a list", "fmgs models list"),
         (
             installed(LAPTOP, onnxruntime="1.31.1", onnxruntime_gpu="1.22.0"),
             *("onnxruntime", "overwrite", "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime"),
@@ -141,3 +154,9 @@ def test_this_machine_can_be_inspected():
     machine = inspect_machine()
     assert machine.torch_error is None and "torch" in machine.packages and machine.cores >= 1
     assert check(machine, "torch").status is Status.OK
+
+
+def test_what_runs_networks_is_named():
+    assert check(WORKSTATION, "onnxruntime").detail == "1.22.0: CUDAExecutionProvider, CPUExecutionProvider"
+    assert check(WORKSTATION, "models").detail.startswith("4 stored")
+    assert check(LAPTOP, "models").remedy == "fmgs models add FILE"

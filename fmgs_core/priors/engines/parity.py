@@ -44,6 +44,7 @@ TOLERANCES: dict[Task, dict[str, Tolerance]] = {
         "p99_deg": Tolerance(10.0, "degrees", "outlines and folds"),
     },
     Task.DEPTH: _SPREAD,
+    Task.MATTING: _SPREAD,
     Task.SEG: _SPREAD | {"same_labels": Tolerance(0.98, "of the pixels", "borders move by a pixel; ties do not count", True)},
     Task.POSE: _SPREAD
     | {
@@ -145,6 +146,7 @@ def _cells(heat: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2"]:
 _OF_TASK: dict[Task, Callable[[Tensor, Tensor], dict[str, float]]] = {
     Task.NORMAL: _normal_figures,
     Task.DEPTH: lambda expected, got: {},
+    Task.MATTING: lambda expected, got: {},
     Task.SEG: _label_figures,
     Task.POSE: _keypoint_figures,
 }

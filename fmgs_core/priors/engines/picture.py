@@ -7,12 +7,10 @@ from torch import Tensor
 
 from fmgs_core.body.default import default_body
 from fmgs_core.body.skinning import posed_vertices
+from fmgs_core.priors.sapiens.crop import MEAN, STD
 from fmgs_core.priors.template import template_maps
 from fmgs_core.types import T_CAMERA_WORLD_UNPOSED, Camera
 
-# Mean and standard deviation of ImageNet's pixels, which Sapiens was trained with.
-MEAN_RGB = np.array([123.675, 116.28, 103.53], np.float32)
-STD_RGB = np.array([58.395, 57.12, 57.375], np.float32)
 _DISTANCE_M, _FILLED = 3.5, 0.85
 _SKIN, _LAMP = np.array([205.0, 160.0, 135.0]), np.array([0.4, -0.6, -0.7])
 
@@ -42,5 +40,5 @@ def _camera(vertices: Float[np.ndarray, "V 3"], height: int, width: int) -> Came
 
 def normalised_pixels(picture: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
     """As the networks take them."""
-    pixels = (picture.astype(np.float32) - MEAN_RGB) / STD_RGB
+    pixels = (picture.astype(np.float32) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
