@@ -20,12 +20,14 @@ from fmgs_core.cli.keys import Keys
 from fmgs_core.cli.measure import Eval
 from fmgs_core.cli.models import Models
 from fmgs_core.cli.presets import chosen_preset, subcommands
+from fmgs_core.cli.priors import Priors
 from fmgs_core.cli.render import Export, Render
 from fmgs_core.cli.run import Demo, Run
 
 COMMANDS = {
     "demo": Demo,
     "run": Run,
+    "priors": Priors,
     "render": Render,
     "export": Export,
     "eval": Eval,

@@ -19,9 +19,10 @@ from fmgs_core.cli.body_choice import BodyChoice
 from fmgs_core.cli.display import Display
 from fmgs_core.cli.results import Written, write_results
 from fmgs_core.config import OFFLINE_PRESETS, Pace, SessionConfig
-from fmgs_core.priors.mediapipe import MediaPipePrior
+from fmgs_core.priors.choice import OpenPriors, SapiensChoice, open_priors
+from fmgs_core.priors.plugins import parsed_options
 from fmgs_core.session import Session, SessionResult
-from fmgs_core.session.events import Event, SnapshotTaken
+from fmgs_core.session.events import Event, Preparing, SnapshotTaken
 from fmgs_core.session.warmup import warm_up
 from fmgs_core.stream.source import open_source
 from fmgs_core.tracking.tracker import BodyTracker
@@ -45,6 +46,14 @@ class Run:
     """Go on from this avatar file."""
     height_m: float | None = None
     """The person's height [m]; without it, height and distance are known only up to one common factor."""
+    priors: str = "auto"
+    """auto: MediaPipe's mask and landmarks, and maps of the body itself. sapiens: the stored models (`fmgs models`) beside it,
+    for normals, depth and labels of keyframes. A folder that `fmgs priors` has made, or the name of an installed plugin."""
+    landmarks: Literal["mediapipe", "maps"] = "mediapipe"
+    """maps: mask and landmarks of --priors alone, a folder or a plugin; MediaPipe does not run."""
+    prior_options: tuple[str, ...] = ()
+    """key=value of a plugin."""
+    sapiens: SapiensChoice = field(default_factory=SapiensChoice)
     body: tyro.conf.OmitArgPrefixes[BodyChoice] = field(default_factory=BodyChoice)
     config: SessionConfig = field(default_factory=SessionConfig)
 
@@ -78,16 +87,27 @@ class Run:
             source = stack.enter_context(open_source(self.source, config.source, on_warning=warnings))
             if self.preset in OFFLINE_PRESETS and (source.live or self.pace == "live"):
                 raise ValueError(f"--preset {self.preset}: expected a recording at pace all, got {source.name} live")
-            prior = MediaPipePrior(config.mediapipe)
-            stack.callback(prior.close)
+            priors = self._opened_priors(on_event)
+            stack.callback(priors.close)
             warm_up(body, config, on_event)
             stop = stack.enter_context(_stop_on_interrupt())
+            tracker = BodyTracker(body, config.tracker)
             session = Session(
-                source, prior, BodyTracker(body, config.tracker), body, config, on_event, resume=resume, stop=stop
+                source, priors.prior, tracker, body, config, on_event, model=priors.model, resume=resume, stop=stop
             )
             warnings.attach(session.warn)
             live = self.pace == "live" or (self.pace == "auto" and source.live)
             return session.run(Pace.LIVE if live else Pace.ALL), source.name
+
+    def _opened_priors(self, on_event: Callable[[Event], None]) -> OpenPriors:
+        return open_priors(
+            self.priors,
+            mediapipe=self.config.mediapipe,
+            landmarks=self.landmarks,
+            options=parsed_options(self.prior_options),
+            sapiens=self.sapiens,
+            on_progress=lambda what, share: on_event(Preparing(f"{what}: {share:.0%}")),
+        )
 
     def _config(self) -> SessionConfig:
         if self.height_m is None:

@@ -135,10 +135,16 @@ def _opened(folder: Path, recipe: Recipe) -> list[int]:
     found = _read_meta(path)
     for name, value in wanted.items():
         if found.get(name) != value:
-            raise ValueError(f"{folder}: expected {name} {found.get(name)!r} as it was begun with, got {value!r};"
-                             " give another folder")  # fmt: skip
+            begun, got = _in_words(found.get(name)), _in_words(value)
+            raise ValueError(f"{folder}: expected {name} {begun} as it was begun with, got {got}; give another folder")
     stamps = folder / STAMPS_FILE
     return [int(line) for line in stamps.read_text().split()] if stamps.is_file() else []
+
+
+def _in_words(value: object) -> str:
+    if not isinstance(value, dict):
+        return repr(value)
+    return ", ".join(f"{name} ({str(pin)[:16]})" for name, pin in value.items()) or "none"
 
 
 def _recipe_as_json(recipe: Recipe) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from fmgs_core.body.template import BodyModel
 from fmgs_core.config import SideCarConfig
 from fmgs_core.priors import MapModel
+from fmgs_core.priors.person import box_of
 from fmgs_core.session.events import Event, MapsChecked
 from fmgs_core.session.recording import StageTimes
 from fmgs_core.session.side_car import SideCar, SideCarReport
-from fmgs_core.training.keyframes import Keyframe
 from fmgs_core.training.trainer import Trainer
-from fmgs_core.types import BodyState, Frame
+from fmgs_core.types import BodyState, Frame, PriorMaps
 
 
 class LateMaps:
@@ -34,9 +34,11 @@ class LateMaps:
         if self._side_car is not None:
             self._side_car.start()
 
-    def saw(self, keyframe: Keyframe, frame: Frame, state: BodyState) -> None:
-        if self._side_car is not None:
-            self._side_car.submit(frame, keyframe.cut.box, state)
+    def saw(self, frame: Frame, maps: PriorMaps, state: BodyState) -> None:
+        """A frame that became a keyframe."""
+        person = None if self._side_car is None else box_of(maps)
+        if self._side_car is not None and person is not None:
+            self._side_car.submit(frame, person, state)
 
     def attach(self, trainer: Trainer) -> None:
         """Hands over what has been made since. Maps of keyframes that had to go are lost."""

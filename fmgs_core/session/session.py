@@ -287,7 +287,7 @@ class Session:
                 self._trainer.avatar.set_surface_offset(torch.from_numpy(np.asarray(tracked.inflation, np.float32)))
             keyframe = self._trainer.add(seen.frame, seen.maps, tracked.state)
         if keyframe is not None and keyframe is self._trainer.newest:  # those held out are not learned from
-            self._late_maps.saw(keyframe, seen.frame, tracked.state)
+            self._late_maps.saw(seen.frame, seen.maps, tracked.state)
             self._late_maps.attach(self._trainer)
         if tracked.evidence is not None:
             self._second_look.add(tracked.evidence)

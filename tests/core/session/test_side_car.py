@@ -243,12 +243,11 @@ def test_at_pace_all_every_keyframe_is_looked_at_and_a_run_repeats_itself():
     assert not torch.equal(logits(a), logits(run(Model(fails(RuntimeError("none"))), Pace.ALL, side=SIDE)))
 
 
-def test_a_look_is_at_the_keyframes_box():
+def test_a_look_is_at_the_person():
     model = Model(side=48)
     run(model, Pace.ALL)
     rows, columns = np.nonzero(person(0).mask)
-    x0, y0, x1, y1 = model.persons[0]
-    assert x0 <= columns.min() and columns.max() < x1 <= 48 and y0 <= rows.min() and rows.max() < y1 <= 48
+    assert model.persons[0] == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
 def test_at_pace_live_late_maps_are_learned_from():
