@@ -1,6 +1,5 @@
 """Reads a user's Sapiens v1 file, whatever it is called: weights only, every key and shape checked before use."""
 
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -58,7 +56,9 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         tensors = _tensors(path, kind)
     except (ForbiddenObject, pickle.UnpicklingError) as error:
         raise CheckpointError(_why_not_unpickled(path, error)) from error
-    except (BadZipFile, EOFError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything at all
         raise CheckpointError(f"{path}: the {kind} file is cut off or damaged; get it again ({_line(error)})") from error
     if not tensors:
         raise CheckpointError(f"{path}: the {kind} file has no named weights (a frozen TorchScript keeps them as constants)")
@@ -113,10 +113,10 @@ def _format(path: Path) -> str:
 def _zip_format(path: Path) -> str:
     try:
         names = ZipFile(path).namelist()
-    except BadZipFile as error:
+    except (BadZipFile, NotImplementedError, ValueError) as error:
         size = path.stat().st_size
         raise CheckpointError(
-            f"{path}: cut off after {size} bytes: the zip has no directory at its end; get it again"
+            f"{path}: cut off after {size} bytes, or damaged: the zip has no directory at its end; get it again"
         ) from error
     if any("/code/" in name for name in names):
         return "torchscript"
@@ -217,7 +217,7 @@ def _task_and_channels(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tup
 
 
 def _architecture(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
-    dim = shapes.get("backbone.pos_embed", (0, 0, 0))[-1]
+    dim = (0, *shapes.get("backbone.pos_embed", ()))[-1]
     layers = len({name.split(".")[2] for name in shapes if name.startswith("backbone.layers.")})
     known = (*ARCHITECTURES.values(), TINY)
     found = next((a for a in known if a.embed_dim == dim), None)

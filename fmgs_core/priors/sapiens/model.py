@@ -97,7 +97,7 @@ class SapiensModel:
             geometry_trust=self.config.geometry_trust,
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: a loss could not keep such maps for its backward pass
     def look(self, rgb: UInt8[Tensor, "h w 3"], person: Box) -> MapTensors:
         """The same without leaving the device; `rgb` lies there already."""
         crop = person_crop(person, self._input_hw, self.config.box_padding)

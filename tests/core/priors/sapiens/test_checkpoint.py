@@ -305,6 +305,24 @@ def test_a_file_cut_off_anywhere_is_refused_as_such(write, share: float, tmp_pat
     assert "cut off" in refused(path)
 
 
+@pytest.mark.parametrize("write", WRITERS)
+def test_damaged_files_are_read_or_refused(write, tmp_path):
+    """Fuzz: bytes changed among names and sizes, where readers believe what stands there."""
+    path, random = tmp_path / "x.pth", np.random.default_rng(0)
+    write(tiny(Task.POSE, 17), path)
+    content = path.read_bytes()
+    places = [match.start() for match in re.finditer(rb"PK|backbone|torch|Storage|sizes|\x80\x02", content)]
+    for _ in range(25):
+        damaged = bytearray(content)
+        for place in random.choice(places, random.integers(1, 6)):
+            damaged[min(max(place + random.integers(-40, 60), 0), len(content) - 1)] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            load_network(path)
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+
+
 def test_a_zip_of_other_things(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
         archive.writestr("word/document.xml", "")

@@ -111,6 +111,14 @@ def test_one_crop_serves_all_tasks():
     assert seen[0][0].shape == (1, 3, *INPUT_HW)
 
 
+def test_a_loss_can_keep_the_tensors():
+    found = SapiensModel(engines()).look(torch.from_numpy(frame().rgb), PERSON)
+    assert found.normal is not None and found.mask is not None and found.points is not None
+    weight = torch.ones(1, requires_grad=True)
+    (weight * found.normal * found.mask[..., None]).sum().backward()
+    assert weight.grad is not None and weight.grad.abs() > 0 and found.points.shape == (17, 3)
+
+
 def test_what_no_engine_gives_is_none():
     maps = SapiensModel({Task.NORMAL: FixedEngine(planes((64, 48), 0.0, 0.0, 1.0))}).maps(frame(), PERSON)
     assert maps.normal is not None and maps.normal[60, 80].tolist() == pytest.approx([0, 0, -1], abs=1e-4)
