@@ -49,8 +49,10 @@ class Cut:
 def person_box(mask: Float[np.ndarray, "h w"], joints_px: Float[np.ndarray, "n 2"]) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of the mask and the body's joints together, with a margin, inside the picture."""
     height, width = mask.shape
-    rows, columns = np.nonzero(mask > 0.5)
-    points = np.concatenate([np.stack([columns, rows], -1), joints_px[np.isfinite(joints_px).all(1)]])
+    inside = mask > 0.5
+    columns, rows = (np.flatnonzero(inside.any(axis))[[0, -1]] for axis in (0, 1)) if inside.any() else ([], [])
+    corners = np.stack([columns, rows], -1).astype(float)
+    points = np.concatenate([corners, joints_px[np.isfinite(joints_px).all(1)]])
     if not len(points):
         return 0, 0, width, height
     low, high = points.min(0), points.max(0) + 1

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
+import scipy.sparse
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -203,8 +205,17 @@ class ShapeChange:
 
 def root_joint(body: BodyModel, betas: Float[np.ndarray, " B"]) -> Float[np.ndarray, "3"]:
     """Rest position of joint 0 [m]."""
-    weights = body.J_regressor[0]
-    return np.asarray(weights @ (body.v_template + body.shapedirs @ betas)).ravel()
+    weights, around, directions = _around_root(body)
+    return np.asarray(weights @ (around + directions @ betas)).ravel()
+
+
+@lru_cache(maxsize=4)
+def _around_root(
+    body: BodyModel,
+) -> tuple[scipy.sparse.csr_matrix, Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3 B"]]:
+    """Weights (1, n) of the vertices that joint 0 is a mean of, where those are, and their directions of shape."""
+    row = body.J_regressor[0]
+    return row[:, row.indices], body.v_template[row.indices], body.shapedirs[row.indices]
 
 
 def face_neighbors(faces: Int[np.ndarray, "K 3"]) -> Int[np.ndarray, "K 3"]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fmgs_core.avatar.binding import FaceBinding
-from fmgs_core.raster.kernel import kernel_part, parallel_kernel
+from fmgs_core.raster.kernel import kernel, kernel_part, parallel_kernel
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,22 @@ class SurfaceEdges:
 
     @classmethod
     def of(cls, binding: FaceBinding, neighbors: Int[Tensor, "K 3"]) -> "SurfaceEdges":
-        edges = binding.centers[neighbors] - binding.centers[:, None]
-        here, there = binding.frames[:, None, :, :2], binding.frames[neighbors][..., :2]
-        return cls(neighbors, *((edges[..., None] * tangents).sum(-2) for tangents in (here, there)))
+        """On a CPU by a kernel: it is asked for with every change of the tracker's shape, which torch takes 8 ms for."""
+        if binding.centers.device.type != "cpu":
+            return cls(neighbors, *edges_in_tangents(binding, neighbors))
+        arrays = (t.contiguous().numpy() for t in (binding.centers, binding.frames, neighbors))
+        here, there = (np.empty((len(neighbors), 3, 2), np.float32) for _ in range(2))
+        _fill_edges(*arrays, here, there)
+        return cls(neighbors, torch.from_numpy(here), torch.from_numpy(there))
+
+
+def edges_in_tangents(
+    binding: FaceBinding, neighbors: Int[Tensor, "K 3"]
+) -> tuple[Float[Tensor, "K 3 2"], Float[Tensor, "K 3 2"]]:
+    """`here` and `there` of SurfaceEdges; the twin of the kernel."""
+    edges = binding.centers[neighbors] - binding.centers[:, None]
+    here, there = binding.frames[:, None, :, :2], binding.frames[neighbors][..., :2]
+    return (edges[..., None] * here).sum(-2), (edges[..., None] * there).sum(-2)
 
 
 def step_errors(
@@ -85,6 +98,20 @@ class _Inconsistency(torch.autograd.Function):
         # Each edge is counted from both sides, and a square's slope is twice its root.
         factor = np.float32(float(grads[0]) * 4 / (3 * len(ctx.gradients[0])))
         return *(torch.from_numpy(factor * gradient) for gradient in ctx.gradients), None
+
+
+@kernel
+def _fill_edges(centers, frames, neighbors, here, there):
+    for i in range(len(neighbors)):
+        for k in range(3):
+            j = neighbors[i, k]
+            for t in range(2):
+                along_here, along_there = np.float32(0), np.float32(0)
+                for a in range(3):
+                    edge = centers[j, a] - centers[i, a]
+                    along_here += edge * frames[i, a, t]
+                    along_there += edge * frames[j, a, t]
+                here[i, k, t], there[i, k, t] = along_here, along_there
 
 
 @parallel_kernel

@@ -46,7 +46,7 @@ GEOMETRY_PARAMETERS = ("normal_offset", "tangent_offset", "rotation", "log_scale
 GEOMETRY_FIELDS = ("geometry", "skinning")
 POSE_PARAMETERS = ("pose", "transl")
 SAME_SHAPE = (
-    0.03  # standard deviations: two millimetres of height. The tracker's shape moves with every frame; following takes 10 ms
+    0.03  # standard deviations: two millimetres of height. The tracker's shape moves with every frame; following takes 4 ms
 )
 SEEN_SHARE = 0.5  # below, colours after half a turn are 0.17 to 0.26 of 1 beside those after a whole one, above 0.04 to 0.1
 

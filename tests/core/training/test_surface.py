@@ -9,7 +9,7 @@ from fmgs_core.body.default import default_body
 from fmgs_core.body.subdivision import subdivided
 from fmgs_core.body.template import BodyModel
 from fmgs_core.training.keyframes import face_neighbors
-from fmgs_core.training.surface import SurfaceEdges, step_errors, surface_inconsistency
+from fmgs_core.training.surface import SurfaceEdges, edges_in_tangents, step_errors, surface_inconsistency
 
 
 def edges_of(binding: FaceBinding, faces: torch.Tensor) -> SurfaceEdges:
@@ -42,6 +42,15 @@ def test_the_kernel_says_what_its_twin_says(body: BodyModel):
     expected, found = (torch.autograd.grad(3 * loss, (offset, rotation)) for loss in (twin, kernel))
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * float(b.abs().max()))  # the order of sums
+
+
+@pytest.mark.parametrize("body", [default_body(), subdivided(default_body(), 30_000).body], ids=["default", "subdivided"])
+def test_edges_are_what_their_twin_says(body: BodyModel):
+    """To the bit: sums of three, in the same order."""
+    avatar = Avatar(body)
+    edges = edges_of(avatar.binding, avatar.faces)
+    for found, expected in zip((edges.here, edges.there), edges_in_tangents(avatar.binding, edges.neighbors), strict=True):
+        assert torch.equal(found, expected) and found.abs().max() > 0.001
 
 
 def test_a_tilted_plane_agrees_with_faces_turned_like_it():
