@@ -77,12 +77,13 @@ def sapiens2_spec(folder: Path | str, task: Task | None = None) -> Sapiens2Spec:
     folder = Path(folder)
     class_name = _class_name(folder, task)
     _check_statistics(folder)
-    input_hw = _input_hw(folder)
-    with torch.device("meta"):
-        network = _model_class(class_name)(_config(folder, class_name))
-        outputs = _CLASSES[class_name].output(network.eval()(pixel_values=torch.empty(1, 3, *input_hw)))
+    input_hw, model_class = _input_hw(folder), _model_class(class_name)
+    try:
+        network, output = _empty(model_class, folder, input_hw)
+    except Exception as error:  # the settings are checked in many places, each in its own way
+        raise CheckpointError(f"{folder}/config.json: not the settings of a {class_name}: {str(error)[:200]}") from error
     size = _size_name(sum(p.numel() for p in network.parameters()))
-    _, channels, *output_hw = outputs.shape
+    _, channels, *output_hw = output.shape
     return Sapiens2Spec(class_name, _CLASSES[class_name].task, size, channels, input_hw, (output_hw[0], output_hw[1]))
 
 
@@ -147,11 +148,12 @@ def _class_name(folder: Path, task: Task | None) -> str:
     return name
 
 
-def _config(folder: Path, class_name: str) -> Any:
-    try:
-        return _transformers().Sapiens2Config.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder}/config.json: not the settings of a {class_name}: {str(error)[:200]}") from error
+def _empty(model_class: Any, folder: Path, input_hw: tuple[int, int]) -> tuple[nn.Module, Tensor]:
+    """The network and its output without memory or weights, for their shapes."""
+    config = _transformers().Sapiens2Config.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        network = model_class(config).eval()
+        return network, _CLASSES[model_class.__name__].output(network(pixel_values=torch.empty(1, 3, *input_hw)))
 
 
 def _input_hw(folder: Path) -> tuple[int, int]:

@@ -121,6 +121,16 @@ def test_the_processors_size_goes_before_the_networks(tmp_path):
 
 
 @needs_transformers
+@pytest.mark.parametrize("setting", [{"head_config": None}, {"hidden_size": "wide"}, {"patch_size": 0}])
+def test_settings_that_make_no_network(setting: dict, tmp_path):
+    write(tmp_path, Task.NORMAL)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | setting))
+    with pytest.raises(CheckpointError, match=r"config.json: not the settings of a Sapiens2ForNormalEstimation"):
+        sapiens2_spec(tmp_path)
+
+
+@needs_transformers
 def test_weights_that_do_not_fit(tmp_path):
     write(tmp_path / "a", Task.NORMAL)
     config = json.loads((tmp_path / "a/config.json").read_text())
