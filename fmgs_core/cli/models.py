@@ -20,6 +20,7 @@ from fmgs_core.cli.presets import subcommands
 from fmgs_core.cli.steps import Steps
 from fmgs_core.priors.engines.export import read_export
 from fmgs_core.priors.engines.picture import body_picture
+from fmgs_core.priors.engines.tensorrt_engine import tensorrt_engine
 from fmgs_core.priors.model_check import available_choices, check_engines
 from fmgs_core.priors.sapiens.tasks import Task
 from fmgs_core.priors.store import (
@@ -109,6 +110,32 @@ class ExportModel:
 
 
 @dataclass(frozen=True)
+class BuildModel:
+    """Build a model's TensorRT engine for this GPU, anew even where there is one, and compare it with onnxruntime. Minutes;
+    done by itself when an engine needs it."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """As `fmgs models list` says it."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Of products. float16 has been seen to go wrong with such networks; float32 uses TF32."""
+    batch: int = 1
+    """Most pictures at once."""
+    device: str = "cuda"
+
+    def run(self) -> int:
+        if not 1 <= self.batch <= 64:
+            raise ValueError(f"--batch: expected 1 to 64, got {self.batch}")
+        model, dtype = ModelStore().get(self.name), getattr(torch, self.dtype)
+        with Steps() as steps:
+            path = exported_onnx(model, steps)
+            engine = tensorrt_engine(
+                path, model.io, model.task, device=self.device, dtype=dtype, batch=self.batch, again=True, on_progress=steps
+            )
+        print(f"{model.name}: {engine.name}, built and verified; it lies in {path.parent}")
+        return 0
+
+
+@dataclass(frozen=True)
 class CheckModel:
     """Hash the file, run every engine there is on one picture, and compare them. Exit code 1 when one disagrees or fails."""
 
@@ -146,9 +173,16 @@ class CheckModel:
         return cv2.cvtColor(cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
 
 
-_ACTIONS = {"list": ListModels, "add": AddModel, "remove": RemoveModel, "export": ExportModel, "check": CheckModel}
+_ACTIONS = {
+    "list": ListModels,
+    "add": AddModel,
+    "remove": RemoveModel,
+    "export": ExportModel,
+    "build": BuildModel,
+    "check": CheckModel,
+}
 if TYPE_CHECKING:
-    Action = ListModels | AddModel | RemoveModel | ExportModel | CheckModel
+    Action = ListModels | AddModel | RemoveModel | ExportModel | BuildModel | CheckModel
 else:
     Action = subcommands(_ACTIONS, "")
 

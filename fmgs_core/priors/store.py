@@ -16,6 +16,7 @@ from fmgs_core.priors.contents import content_sha256, size_and_time
 from fmgs_core.priors.engines.engine import Engine, OnProgress, TensorSpec, network_io, silent
 from fmgs_core.priors.engines.export import export_onnx, read_export, record_path, weights_path
 from fmgs_core.priors.engines.onnxruntime_engine import OnnxRuntimeEngine
+from fmgs_core.priors.engines.tensorrt_engine import tensorrt_engine
 from fmgs_core.priors.engines.torch_engine import TorchEngine
 from fmgs_core.priors.manifest import default_folder, editing, read_manifest
 from fmgs_core.priors.sapiens.checkpoint import load_network, read_checkpoint, spec_of
@@ -207,11 +208,13 @@ def open_engine(
     if kind == "torch":
         on_progress(f"loading {model.name}", 0.0)
         return TorchEngine(load_module(model), model.io, device=device, dtype=dtype or torch.float32)
-    if kind != "onnxruntime" or dtype not in (None, torch.float32):
+    if kind not in ENGINES or (kind == "onnxruntime" and dtype not in (None, torch.float32)):
         raise ValueError(f"engine: expected one of {', '.join(ENGINES)} and float32 with onnxruntime, got {kind!r} and {dtype}")
-    exported_onnx(model, on_progress)
+    path = exported_onnx(model, on_progress)
     on_progress(f"loading {model.name}", 0.0)
-    return OnnxRuntimeEngine(model.onnx_path, model.io, device=device, threads=threads)
+    if kind == "onnxruntime":
+        return OnnxRuntimeEngine(path, model.io, device=device, threads=threads)
+    return tensorrt_engine(path, model.io, model.task, device=device, dtype=dtype or torch.bfloat16, on_progress=on_progress)
 
 
 def load_module(model: StoredModel) -> nn.Module:

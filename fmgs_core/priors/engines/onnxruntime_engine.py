@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fmgs_core.priors.engines.engine import TensorSpec, check_pixels, placed
+from fmgs_core.priors.engines.side_stream import SideStream
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _INSTALL_CPU, _INSTALL_GPU = "pip install fmgs_ros[sapiens]", "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
@@ -34,42 +35,32 @@ class OnnxRuntimeEngine:
         self.device = placed(device)
         provider = PROVIDERS[self.device.type]
         check_available(provider, runtime.get_available_providers())
-        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._stream = SideStream(self.device)
         self._session: Any = _session(runtime, path, provider, self._provider_options(), threads)
         check_started(provider, self._session.get_providers())
         self.input, self.output = check_io(path, io, self._session)
-        self.name = f"onnxruntime {provider} float32{' (TF32 products)' if self._stream else ''}"
+        self.name = f"onnxruntime {provider} float32{' (TF32 products)' if self.device.type == 'cuda' else ''}"
 
     @torch.no_grad()
     def run(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
         check_pixels(pixels, self.input, self.device)
         assert self._session is not None, f"{self.name} is closed"
         pixels = pixels.contiguous()
-        # On the engine's stream, so that the allocator and the runtime agree on the order of things.
-        with torch.cuda.stream(self._stream):
+        with self._stream.between(pixels):
             maps = torch.empty(self.output.of_batch(len(pixels)), dtype=torch.float32, device=self.device)
+            self._session.run_with_iobinding(self._bound(pixels, maps))
+        return self._stream.handed_over(maps)
+
+    def _bound(self, pixels: Tensor, maps: Tensor) -> Any:
         binding = self._session.io_binding()
         for bind, spec, tensor in ((binding.bind_input, self.input, pixels), (binding.bind_output, self.output, maps)):
             bind(spec.name, self.device.type, self.device.index or 0, np.float32, tuple(tensor.shape), tensor.data_ptr())
-        self._run_in_order(binding, pixels, maps)
-        return maps
-
-    def _run_in_order(self, binding: Any, pixels: Tensor, maps: Tensor) -> None:
-        """After what made the pixels, before what reads the maps; the host does not wait for what came before."""
-        if self._stream is None:
-            self._session.run_with_iobinding(binding)
-            return
-        current = torch.cuda.current_stream(self.device)
-        self._stream.wait_stream(current)
-        self._session.run_with_iobinding(binding)
-        current.wait_stream(self._stream)
-        pixels.record_stream(self._stream)
-        maps.record_stream(current)
+        return binding
 
     def _provider_options(self) -> dict[str, str]:
-        if self._stream is None:
+        if self.device.type == "cpu":
             return {}
-        return {"device_id": str(self.device.index), "user_compute_stream": str(self._stream.cuda_stream)}
+        return {"device_id": str(self.device.index), "user_compute_stream": str(self._stream.handle)}
 
     def close(self) -> None:
         self._session = None

@@ -62,6 +62,17 @@ def test_an_engine_that_disagrees_fails_the_check(fmgs: Fmgs, file: Path, monkey
     assert code == 1 and "onnxruntime cpu float32 disagrees or fails" in said and "degrees (expected at most 2" in said
 
 
+def test_building_without_a_gpu_says_what_is_missing(fmgs: Fmgs, file: Path):
+    pytest.importorskip("onnxruntime", reason="pip install fmgs_ros[sapiens]")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    fmgs("models", "add", file, "--name", "mine", "--accept-licence")
+    code, said = fmgs("models", "build", "mine", "--batch", 0)
+    assert code == 1 and "--batch: expected 1 to 64, got 0" in said
+    code, said = fmgs("models", "build", "mine")
+    assert code == 1 and "expected cpu or one of the 0 GPUs that torch sees, got 'cuda'" in said and "Traceback" not in said
+
+
 def test_a_changed_file_fails_the_check(fmgs: Fmgs, file: Path):
     fmgs("models", "add", file, "--name", "mine", "--accept-licence")
     write_file(file, seed=1)
