@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from fmgs_core.config import OFFLINE_PRESETS, PRESETS, SessionConfig
+from fmgs_core.priors.choice import SapiensChoice
 from fmgs_ros.diagnostics import DiagnosticsConfig
 from fmgs_ros.names import check_body_id
 from fmgs_ros.qos import check_qos
@@ -61,8 +62,14 @@ class AvatarConfig:
     rectified: bool = False
     """Whether the pictures are undistorted already (image_rect), so that the intrinsics are those of P."""
     body: BodyConfig = field(default_factory=BodyConfig)
-    maps: Path | None = None
-    """Folder of recorded maps (mask, depth, normal, label by stamp) that take the place of what MediaPipe lacks."""
+    prior: str = "auto"
+    """auto: MediaPipe alone. sapiens: the stored models (`fmgs models`) beside it, on keyframes. A folder of recorded maps
+    (mask, normal, depth, label, keypoints by stamp; `fmgs priors`), or the name of an installed plugin."""
+    landmarks: Literal["mediapipe", "maps"] = "mediapipe"
+    """maps: mask and landmarks of `prior` alone, a folder or a plugin; MediaPipe does not run."""
+    prior_options: str = ""
+    """key=value of a plugin, with spaces between."""
+    sapiens: SapiensChoice = field(default_factory=SapiensChoice)
     avatar: Path | None = None
     """Avatar file to go on from at the first activation."""
     autosave: Path | None = None

@@ -1,5 +1,6 @@
 """`ros2 run fmgs_ros avatar_node`: pictures in; a tracked body, and an avatar that is learned meanwhile, out."""
 
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +17,8 @@ from std_srvs.srv import Trigger
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.concurrency import Cadence
 from fmgs_core.config import Pace
-from fmgs_core.priors import Prior
-from fmgs_core.priors.filled import FilledPrior
-from fmgs_core.priors.mediapipe import MediaPipePrior
-from fmgs_core.priors.recorded import RecordedPrior
+from fmgs_core.priors.choice import OpenPriors, open_priors
+from fmgs_core.priors.plugins import parsed_options
 from fmgs_core.session.events import Event, Preparing
 from fmgs_core.session.warmup import warm_up
 from fmgs_core.stream.source import FrameSource
@@ -75,7 +74,7 @@ class AvatarNode(ManagedNode):
         if config.avatar is not None:
             self._avatar, said = avatar_files.load(config.avatar, self._body)
             self.get_logger().info(said)
-        self._prior = self._opened_prior(stack)
+        self._priors = self._opened_priors(stack)
         warm_up(self._body, config.session, self._say)
         self._server = self._opened_server(stack)
         self._announced: Announcement | None = None
@@ -88,9 +87,11 @@ class AvatarNode(ManagedNode):
         self.fault = None
         source = self.open_source(stack)
         listeners = Listeners(
-            self._on_tracked, self._server.start_anew, self._on_snapshot, self._warn, self.report_fault, self._on_mended
-        )
-        learner = Learner(source, self._prior, self._body, self._config.session, listeners, self.pace)
+            self._on_tracked, self._server.start_anew, self._on_snapshot, self._warn, self.report_fault, self._on_mended,
+            self.get_logger().info,
+        )  # fmt: skip
+        priors = self._priors
+        learner = Learner(source, priors.prior, self._body, self._config.session, listeners, self.pace, model=priors.model)
         drawer = OverlayDrawer(self._body, lambda: self._config.overlay, lambda: learner.snapshot, self._on_overlay)
         self._learner, self._drawer = learner, drawer
         self._autosave_beat = Cadence(self._config.autosave_every_s, time.monotonic)
@@ -145,12 +146,18 @@ class AvatarNode(ManagedNode):
         finally:
             done.set()
 
-    def _opened_prior(self, stack: ExitStack) -> Prior:
-        prior: Prior = MediaPipePrior(self._config.session.mediapipe)
-        if self._config.maps is not None:
-            prior = FilledPrior(prior, RecordedPrior(self._config.maps))
-        stack.callback(prior.close)
-        return prior
+    def _opened_priors(self, stack: ExitStack) -> OpenPriors:
+        config = self._config
+        priors = open_priors(
+            config.prior,
+            mediapipe=config.session.mediapipe,
+            landmarks=config.landmarks,
+            options=parsed_options(shlex.split(config.prior_options)),
+            sapiens=config.sapiens,
+            on_progress=lambda what, share: self._say(Preparing(f"{what}: {share:.0%}")),
+        )
+        stack.callback(priors.close)
+        return priors
 
     def _opened_server(self, stack: ExitStack) -> SnapshotServer:
         config = self._config.snapshots

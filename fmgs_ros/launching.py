@@ -125,6 +125,11 @@ class Given:
         """Absolute: a node need not share the folder that launch was called in. Empty stays empty."""
         return str(Path(self[name]).expanduser().absolute()) if self[name] else ""
 
+    def path_or_name(self, name: str) -> str:
+        """Absolute where there is such a folder or file; else as it is."""
+        path = Path(self[name]).expanduser()
+        return str(path.absolute()) if self[name] and path.exists() else self[name]
+
 
 def share(*parts: str) -> str:
     """A file that the package has installed."""

@@ -10,9 +10,9 @@ from enum import IntEnum
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.body.template import BodyModel
 from fmgs_core.config import Pace, SessionConfig
-from fmgs_core.priors import Prior
+from fmgs_core.priors import MapModel, Prior
 from fmgs_core.session import NobodyFound, Session
-from fmgs_core.session.events import Event, FrameTracked, Progress, SnapshotTaken, StatusChanged, Warned
+from fmgs_core.session.events import Event, FrameTracked, MapsChecked, Progress, SnapshotTaken, StatusChanged, Warned
 from fmgs_core.stream.source import FrameSource
 from fmgs_core.tracking.tracker import BodyTracker, TrackedBody
 from fmgs_core.types import Frame, PriorMaps
@@ -63,6 +63,8 @@ class Listeners:
     failed: Callable[[str, BaseException], None] = lambda what, error: None
     mended: Callable[[], None] = lambda: None
     """After a failure, pictures are looked at again."""
+    told: Callable[[str], None] = lambda message: None
+    """What is worth a line in the log, and no warning."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Learner:
         config: its kernels are warm (fmgs_core.session.warmup), or the first pictures are lost.
         prior: looked at by one session at a time, and not closed here.
         pace: ALL reads every frame and ends with the source; LIVE takes the newest.
+        model: looks at keyframes beside the session; not closed here either.
         retry_s: pause after a failure; twice as long after each further one, up to MAX_RETRY_S.
     """
 
@@ -95,7 +98,10 @@ class Learner:
         listeners: Listeners,
         pace: Pace = Pace.LIVE,
         retry_s: float = 2.0,
+        *,
+        model: MapModel | None = None,
     ):
+        self._model = model
         self._source, self._prior, self._body, self._config, self._pace = source, prior, body, config, pace
         self._listeners = listeners
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
@@ -214,6 +220,7 @@ class Learner:
             self._body,
             self._config,
             lambda event: self._hear(event, order.number),
+            model=self._model,
             resume=order.resume,
             stop=self._stop,
         )
@@ -245,6 +252,8 @@ class Learner:
                 self._keep(snapshot, number)
             case StatusChanged(after=after):
                 self._message = f"person: {after.value}"
+            case MapsChecked():
+                self._listeners.told(str(event))
             case Warned(message):
                 self._listeners.warned(message)
 

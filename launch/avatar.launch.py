@@ -24,7 +24,7 @@ ARGUMENTS = {
     "transport": ("raw", "How avatar_node takes pictures", ["raw", "compressed"]),
     "estimate_focal": ("true", "Whether an uncalibrated camera is used with a guessed focal length", SWITCH),
     "preset": ("cpu", "Where the training's settings start from", ["cpu", "gpu"]),
-    "prior": ("mediapipe", "mediapipe, or a folder of recorded maps that stand in for what MediaPipe lacks"),
+    "prior": ("auto", "auto (MediaPipe), sapiens (stored models beside it), a folder of recorded maps, or a plugin"),
     "device": ("", "What trains and draws: cpu or cuda; empty: as the preset says", ["", "cpu", "cuda"]),
     "namespace": ("", "Namespace of all nodes"),
     "body_id": ("person", "Names the person in topics and frames (REP-155)"),
@@ -115,7 +115,7 @@ def _avatar(given: Given):
         "humans": given.on("humans"),
         "avatar": given.path("avatar"),
         "autosave": given.path("autosave"),
-        "maps": "" if given["prior"] == "mediapipe" else given.path("prior"),
+        "prior": given.path_or_name("prior"),
         "use_sim_time": given.on("use_sim_time"),
     }
     if given["device"]:

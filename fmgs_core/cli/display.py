@@ -55,7 +55,7 @@ class Display:
             case SwitchedOn():
                 self._say(f"{event.elapsed_s:5.1f} s: {event.what} on ({escape(event.why)})")
             case MapsChecked():
-                self._say(_check_sentence(event))
+                self._say(escape(str(event)))
             case Warned():
                 self._say(f"[yellow]warning:[/] {escape(event.message)}")
             case Finished():
@@ -88,17 +88,6 @@ def _source_sentence(event: SourceOpened) -> str:
             " give --config.source.focal-px or a camera_info)"
         )
     return f"{escape(event.name)}: {event.width} x {event.height}, {length}{rate}, {focal}"
-
-
-def _check_sentence(event: MapsChecked) -> str:
-    check, said = event.check, []
-    if check.normal_deg is not None:
-        said.append(f"normals {check.normal_deg:.0f}° from the body's, signs of x, y, z {check.signs}")
-    if check.depth_correlation is not None:
-        order = "reversed" if check.depth_is_reversed else "kept"
-        said.append(f"order of depth {order} (rank correlation {check.depth_correlation:.2f})")
-    ms = "" if event.ms is None else f", {event.ms:.0f} ms each"
-    return f"{escape(event.model)}: {', '.join(said) or 'no normals or depth'}; by {check.maps} map(s){ms}"
 
 
 def _progress_line(event: Progress) -> str:

@@ -88,6 +88,16 @@ class MapsChecked:
     ms: float | None
     """Median wall time of one look."""
 
+    def __str__(self) -> str:
+        check, said = self.check, []
+        if check.normal_deg is not None:
+            said.append(f"normals {check.normal_deg:.0f}° from the body's, signs of x, y, z {check.signs}")
+        if check.depth_correlation is not None:
+            order = "reversed" if check.depth_is_reversed else "kept"
+            said.append(f"order of depth {order} (rank correlation {check.depth_correlation:.2f})")
+        ms = "" if self.ms is None else f", {self.ms:.0f} ms each"
+        return f"{self.model}: {', '.join(said) or 'no normals or depth'}; by {check.maps} map(s){ms}"
+
 
 @dataclass(frozen=True)
 class SnapshotTaken:

@@ -31,6 +31,7 @@ class Heard:
             warned=lambda message: self._add("warned", message),
             failed=lambda what, error: self._add("failed", f"{what}: {error}"),
             mended=lambda: self._add("mended", None),
+            told=lambda message: self._add("told", message),
         )
 
     def _add(self, kind: str, value: Any) -> None:
@@ -188,3 +189,27 @@ def test_a_recording_is_read_to_its_end():
     assert learner.snapshot is not None and learner.snapshot.iterations == 3 + CONFIG.final_iterations
     learner.close()
     assert not learner.run_next()
+
+
+class Beside:
+    """A slow model that has nothing to say, and what the session asks of it."""
+
+    name = "a slow model"
+
+    def __init__(self):
+        self.looks = 0
+
+    def maps(self, frame: Frame, person: tuple[int, int, int, int]) -> PriorMaps:
+        self.looks += 1
+        return PriorMaps()
+
+    def close(self) -> None:
+        raise AssertionError("closing it is the node's")
+
+
+def test_a_slow_model_looks_at_keyframes_and_what_was_checked_is_told():
+    Tracking.script, heard, model = Script(list(turning(3))), Heard(), Beside()
+    learner = Learner(Tracking.script, Tracking.script, BODY, CONFIG, heard.listeners, Pace.ALL, model=model)
+    learner.begin()
+    assert learner.run_next() and model.looks == 3
+    assert [said.split(" map(s)")[0] for said in heard.of("told")] == ["a slow model: no normals or depth; by 3"]

@@ -342,7 +342,7 @@ def test_a_prior_that_breaks_is_said_and_tried_again_until_it_works(graph: Parti
         (maps / "stamps_ns.txt").write_text("".join(f"{first + k * 66_666_667}\n" for k in range(2000)))
         for k in range(2000):
             (maps / "mask" / f"{k:06d}.png").write_bytes(b"not a picture")
-        options = SMALL | {"autostart": True, "maps": str(maps), "transport": "compressed"}
+        options = SMALL | {"autostart": True, "prior": str(maps), "transport": "compressed"}
         topics = {"image_raw/compressed": "/damaged/image_raw/compressed", "camera_info": "/damaged/camera_info"}
         remaps = {"__node": "broken", **topics}
         with NodeProcess("avatar_node", tmp_path, options, remaps) as node:
