@@ -13,6 +13,7 @@ from fmgs_core.cli import autosave as autosave_module
 from fmgs_core.cli import run as run_module
 from fmgs_core.cli.autosave import Autosave
 from fmgs_core.cli.run import _stop_on_interrupt
+from fmgs_core.priors.choice import OpenPriors
 from fmgs_core.tracking.tracker import TrackingStatus
 from tests.core.session.scene import BODY, Script, Shot, nobody, person, turning
 
@@ -29,7 +30,7 @@ def play(monkeypatch: pytest.MonkeyPatch, fmgs: Fmgs):
     def run(script: Script | list[Shot], out: Path, *arguments: object) -> tuple[int, str]:
         script = script if isinstance(script, Script) else Script(script)
         monkeypatch.setattr(run_module, "open_source", lambda *_, **__: script)
-        monkeypatch.setattr(run_module, "MediaPipePrior", lambda _: script)
+        monkeypatch.setattr(run_module, "open_priors", lambda *_, **__: OpenPriors(script, None))
         monkeypatch.setattr(run_module, "BodyTracker", lambda *_: script)
         return fmgs("run", "script", "--out", out, *FEW, *arguments)
 
