@@ -27,7 +27,7 @@ from fmgs_ros.convert import rgb_of, stamp_ns
 from fmgs_ros.msg import AvatarSnapshot as SnapshotMessage
 from fmgs_ros.msg import BodyState, TrainingStatus
 
-from .harness import END_S, REPOSITORY, Inbox, NodeProcess, Participant, participant, until
+from .harness import END_S, REPOSITORY, START_S, WAIT_S, Inbox, NodeProcess, Participant, participant, until
 from .remote import Remote
 
 SAMPLE = REPOSITORY / "samples" / "dressed_a"
@@ -81,7 +81,7 @@ def stage(graph: Participant, tmp_path_factory: pytest.TempPathFactory) -> Itera
     )
     camera = {"source": str(SAMPLE), "loop": True, "autostart": True, "start_when_subscribed": True, "frame_id": "lens"}
     with made.node, NodeProcess("capture_node", folder, camera, PICTURES):
-        made.snapshots.wait(2, 90)
+        made.node.wait_for(made.snapshots, 2)
         yield made
 
 
@@ -247,7 +247,7 @@ def until_quiet(inbox: Inbox, quiet_s: float = 2.0) -> None:
             return True
         return False
 
-    until(quiet, 30, lambda: f"silence on {inbox.topic}")
+    until(quiet, WAIT_S, lambda: f"silence on {inbox.topic}")
 
 
 @pytest.mark.skipif(which("ros2") is None, reason="needs ros2cli")
@@ -259,7 +259,7 @@ def test_outputs_are_recorded_and_read_from_the_bag(stage: Stage, tmp_path: Path
     with (tmp_path / "log").open("w") as log:
         recorder = subprocess.Popen(["ros2", "bag", "record", "-o", bag, *topics], stdout=log, stderr=subprocess.STDOUT)
     try:
-        until(lambda: all(t in (tmp_path / "log").read_text() for t in topics), 60, lambda: (tmp_path / "log").read_text())
+        until(lambda: all(t in (tmp_path / "log").read_text() for t in topics), WAIT_S, lambda: (tmp_path / "log").read_text())
         for _ in range(5):
             stage.states.next(), stage.status.next()
     finally:
@@ -304,7 +304,7 @@ def test_after_a_cleanup_it_starts_from_nothing_and_two_signals_end_it(stage: St
     before = stage.snapshots.messages[-1]
     assert stage.remote.change("deactivate", "cleanup") and stage.remote.state == "unconfigured"
     assert stage.remote.change("configure", "activate")
-    anew = stage.snapshots.matching(lambda m: m.avatar_id != before.avatar_id and m.endpoint != before.endpoint, 60)
+    anew = stage.snapshots.matching(lambda m: m.avatar_id != before.avatar_id and m.endpoint != before.endpoint, START_S)
     assert anew.iterations < before.iterations
     assert stage.node.end(signal.SIGINT, signal.SIGINT) == 0, stage.node.said
     assert "Traceback" not in stage.node.said
@@ -323,7 +323,7 @@ def test_an_uncalibrated_camera_is_refused_by_name(graph: Participant, tmp_path:
         NodeProcess("avatar_node", tmp_path, options, remaps) as node,
         NodeProcess("capture_node", tmp_path, camera, {"__node": "bare", "~/image_raw/compressed": "/bare"}),
     ):
-        fault = said.matching(lambda m: m.status[0].name == "blind: state" and m.status[0].level == b"\x02", 90).status[0]
+        fault = said.matching(lambda m: m.status[0].name == "blind: state" and m.status[0].level == b"\x02", START_S).status[0]
         assert "expected a calibrated camera" in fault.message and "no CameraInfo" in fault.message
         assert node.end(signal.SIGTERM) == 0, node.said
         assert "Traceback" not in node.said
@@ -346,7 +346,7 @@ def test_a_prior_that_breaks_is_said_and_tried_again_until_it_works(graph: Parti
         topics = {"image_raw/compressed": "/damaged/image_raw/compressed", "camera_info": "/damaged/camera_info"}
         remaps = {"__node": "broken", **topics}
         with NodeProcess("avatar_node", tmp_path, options, remaps) as node:
-            failed = status.matching(lambda m: m.state == TrainingStatus.FAILED, 90)
+            failed = status.matching(lambda m: m.state == TrainingStatus.FAILED, START_S)
             assert "mask" in failed.message
             fault = said.matching(lambda m: m.status[0].name == "broken: state" and m.status[0].level == b"\x02").status[0]
             assert "the training broke" in fault.message
@@ -355,7 +355,7 @@ def test_a_prior_that_breaks_is_said_and_tried_again_until_it_works(graph: Parti
                 (maps / "mask" / f"{k:06d}.png").write_bytes(white)
             node.wait_said("going on after a failure")
             seen = len(said.messages)
-            until(lambda: any(is_well(m, "broken") for m in said.messages[seen:]), 60, lambda: str(said.messages[-1]))
+            until(lambda: any(is_well(m, "broken") for m in said.messages[seen:]), WAIT_S, lambda: str(said.messages[-1]))
             assert status.next().state != TrainingStatus.FAILED
             assert node.end() == 0, node.said
             assert "Traceback" not in node.said

@@ -14,7 +14,7 @@ from fmgs_core.stream import open_source
 from fmgs_core.types import Frame
 from fmgs_ros.convert import camera_of, rgb_of, stamp_ns
 
-from .harness import REPOSITORY, NodeProcess, Participant, participant
+from .harness import REPOSITORY, START_S, NodeProcess, Participant, participant
 from .remote import Remote
 
 SAMPLE = REPOSITORY / "samples" / "dressed_a"
@@ -83,7 +83,7 @@ def test_a_loop_with_a_calibration_and_a_life_in_two_rounds(graph: Participant, 
         assert remote.set("stamps", "never") == "stamps: expected one of shifted, source, now, got 'never'"
         remote.change("configure", "activate")
         before = len(pictures.messages)
-        lap = stamps(pictures.wait(before + len(recorded()) + 5, 60))[before:]
+        lap = stamps(pictures.wait(before + len(recorded()) + 5, START_S))[before:]
         assert (np.diff(lap) > 0).all() and max(np.diff(lap)) < 1e9
         assert node.end(signal.SIGTERM) == 0, node.said
 

@@ -144,7 +144,7 @@ def show(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Show]:
 def test_it_tracks_learns_and_draws(show: Show):
     """The person of the sample stands 2.9 to 3.1 m away."""
     frames = show.graph.listen(TFMessage, "/tf")
-    until(lambda: bool(show.states.messages) or show.launch.process.poll() is not None, 2 * START_S, lambda: show.launch.said)
+    until(lambda: bool(show.states.messages) or show.launch.process.poll() is not None, START_S, lambda: show.launch.said)
     state = show.states.matching(lambda m: m.status == BodyState.TRACKING and m.confidence > 0.3)
     assert state.header.frame_id == "camera_optical_frame" and state.body_id == "ada" and len(state.pose) == 165
     assert 2.5 < state.transl[2] < 3.5
@@ -221,7 +221,7 @@ def drawn_of(show: Show, frames: set[int]) -> list[Image]:
 
 
 def learned(show: Show) -> None:
-    show.snapshots.matching(lambda m: m.iterations >= LEARNED, 2 * START_S)
+    show.snapshots.matching(lambda m: m.iterations >= LEARNED, START_S)
 
 
 def moved(picture: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from sensor_msgs.msg import Image
 from fmgs_ros.convert import rgb_of, stamp_ns
 from fmgs_ros.msg import AvatarSnapshot
 
-from .harness import REPOSITORY, START_S, Inbox, NodeProcess, participant, until
+from .harness import REPOSITORY, START_S, WAIT_S, Inbox, NodeProcess, participant, until
 
 CAMERA = {"source": str(REPOSITORY / "samples" / "dressed_a"), "loop": True, "autostart": True, "start_when_subscribed": True}
 TRAINER = {"autostart": True, "session.gaussians": 0, "session.trainer.memory.crop_max_px": 128}
@@ -25,12 +25,14 @@ def test_the_last_good_avatar_is_drawn_until_the_trainer_is_back(tmp_path: Path)
         snapshots = graph.listen(AvatarSnapshot, "/avatar_node/snapshot", latched=True)
         pictures, said = graph.listen(Image, "/render_node/image_raw"), graph.listen(DiagnosticArray, "/diagnostics")
         with NodeProcess("avatar_node", tmp_path, TRAINER) as trainer:
-            first = snapshots.wait(2, START_S)[0]
+            first = trainer.wait_for(snapshots, 2)[0]
             with NodeProcess("render_node", tmp_path, RENDERER, topics) as renderer:
-                assert shows_somebody(pictures.wait(3, START_S)) and is_well(said)
+                assert shows_somebody(renderer.wait_for(pictures, 3)) and is_well(said)
                 assert trainer.end(signal.SIGKILL) == -signal.SIGKILL
                 drawn = len(pictures.messages)
-                until(lambda: any(warns(m, "the trainer is away") for m in said.messages), 60, lambda: str(said.messages[-1]))
+                until(
+                    lambda: any(warns(m, "the trainer is away") for m in said.messages), WAIT_S, lambda: str(said.messages[-1])
+                )
                 assert shows_somebody(pictures.wait(drawn + 20)[drawn:])
                 with NodeProcess("avatar_node", tmp_path, TRAINER) as again:
                     anew = snapshots.matching(lambda m: m.avatar_id != first.avatar_id, START_S)
@@ -56,5 +58,5 @@ def warns(message: DiagnosticArray, what: str) -> bool:
 def is_well(said: Inbox) -> bool:
     seen = len(said.messages)
     until(lambda: any(m.status[0].name == "render_node: state" and m.status[0].level == b"\x00" for m in said.messages[seen:]),
-          30, lambda: str(said.messages[-1]))  # fmt: skip
+          WAIT_S, lambda: str(said.messages[-1]))  # fmt: skip
     return True
