@@ -9,6 +9,7 @@ from fmgs_core.priors.person import box_of
 from fmgs_core.session.events import Event, MapsChecked
 from fmgs_core.session.recording import StageTimes
 from fmgs_core.session.side_car import SideCar, SideCarReport
+from fmgs_core.tracking.second_look import SecondLook
 from fmgs_core.training.trainer import Trainer
 from fmgs_core.types import BodyState, Frame, PriorMaps
 
@@ -40,13 +41,16 @@ class LateMaps:
         if self._side_car is not None and person is not None:
             self._side_car.submit(frame, person, state)
 
-    def attach(self, trainer: Trainer) -> None:
-        """Hands over what has been made since. Maps of keyframes that had to go are lost."""
+    def attach(self, trainer: Trainer, second_look: SecondLook) -> None:
+        """Hands over what has been made since: maps to their keyframes, landmarks to the second look at their frames. Those of
+        keyframes and frames that had to go are lost."""
         if self._side_car is None:
             return
         for stamp_ns, maps in self._side_car.take():
             with self._times.measured("late maps"):
                 trainer.attach(stamp_ns, maps)
+                if maps.keypoints is not None:
+                    second_look.attach(stamp_ns, maps.keypoints)
         if self._side_car.has_checked:
             self._say()
 

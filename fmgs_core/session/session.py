@@ -286,13 +286,13 @@ class Session:
             if tracked.inflation is not None and starts:
                 self._trainer.avatar.set_surface_offset(torch.from_numpy(np.asarray(tracked.inflation, np.float32)))
             keyframe = self._trainer.add(seen.frame, seen.maps, tracked.state)
-        if keyframe is not None and keyframe is self._trainer.newest:  # those held out are not learned from
-            self._late_maps.saw(seen.frame, seen.maps, tracked.state)
-            self._late_maps.attach(self._trainer)
         if tracked.evidence is not None:
             self._second_look.add(tracked.evidence)
-            if self._second_look.due:
-                self._look_again()
+        if keyframe is not None and keyframe is self._trainer.newest:  # those held out are not learned from
+            self._late_maps.saw(seen.frame, seen.maps, tracked.state)
+            self._late_maps.attach(self._trainer, self._second_look)
+        if self._second_look.due:
+            self._look_again()
         self._say_switches()
         if self._source.live and self._tracked.too_many:
             self._tracked.forget_old(self._trainer.keyframe_stamps())
@@ -325,7 +325,7 @@ class Session:
     def _step(self) -> None:
         if self._trainer is None or self._trainer.newest is None:
             return
-        self._late_maps.attach(self._trainer)
+        self._late_maps.attach(self._trainer, self._second_look)
         with self._times.measured("training step"):
             report = self._trainer.step()
         self._put_aside()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fmgs_core.body.template import BodyModel
 from fmgs_core.concurrency import Latest
 from fmgs_core.config import SideCarConfig
+from fmgs_core.keypoints import layout_of
 from fmgs_core.priors import Box, MapModel
 from fmgs_core.priors.template import template_maps
 from fmgs_core.session.conventions import ConventionCheck, Conventions
@@ -148,6 +149,8 @@ class SideCar:
         try:
             maps = self._model.maps(frame, sighting.person)
             check_maps(maps, (frame.camera.width, frame.camera.height))
+            if maps.keypoints is not None:
+                layout_of(maps.keypoints)
         except Exception as error:  # whatever breaks in somebody's model, the avatar is learned without it
             self._failed(error)
             return

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fmgs_core.body.template import BodyModel
 from fmgs_core.keypoints import layout_of
-from fmgs_core.tracking.landmarks import LandmarkTable
+from fmgs_core.tracking.landmarks import LandmarkTable, landmark_table
 from fmgs_core.tracking.solver import LandmarkTerms
 from fmgs_core.types import Keypoints
 
@@ -67,14 +68,14 @@ class Detection:
         return Detection(self.table, self.pixels[order], self.visibility[order], world, self.solid[order])
 
 
-def detection_of(keypoints: Keypoints, table: LandmarkTable) -> Detection | None:
+def detection_of(keypoints: Keypoints, body: BodyModel, num_betas: int) -> Detection | None:
     """None when the trunk or more than half of the landmarks are not finite. A landmark whose 3-D alone is not finite keeps
     its place in the picture.
 
     Raises:
         ValueError: an unknown layout or a wrong number of landmarks.
     """
-    assert layout_of(keypoints).name == table.layout, (keypoints.layout, table.layout)
+    table = landmark_table(body, num_betas, layout_of(keypoints).name)
     points = keypoints.points[table.detected].astype(np.float64)
     finite = (np.abs(points) < ABSURD).all(1)  # NaN compares false
     if not finite[table.trunk].all() or finite.mean() < 0.5:

@@ -9,7 +9,7 @@ default body, which SMPL-X shares.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -123,6 +123,7 @@ class LandmarkTable:
         return self.rows("knee", "ankle", "heel", "toe", "small_toe")
 
 
+@lru_cache(maxsize=8)
 def landmark_table(body: BodyModel, num_betas: int, layout: str = MEDIAPIPE) -> LandmarkTable:
     """Raises ValueError when the layout is unknown, or when the body is not known to have its nose, ears, heels and toes at
     the table's vertices."""

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fmgs_core.body.template import BodyModel
-from fmgs_core.keypoints import layout_of
 from fmgs_core.tracking.anatomy import anatomy_of
 from fmgs_core.tracking.detection import Detection, along_viewing_ray, detection_of, landmark_terms
 from fmgs_core.tracking.evidence import FrameEvidence
@@ -21,7 +20,7 @@ from fmgs_core.tracking.floor import soles_seen
 from fmgs_core.tracking.history import ROOT_TURN_SHARE, TURN_SHARE, MotionHistory, no_prediction
 from fmgs_core.tracking.initialisation import analytic_pose, initial_translation, lifted
 from fmgs_core.tracking.kinematics import BodyPose, posed_points, skeleton_of
-from fmgs_core.tracking.landmarks import LandmarkTable, landmark_table
+from fmgs_core.tracking.landmarks import landmark_table
 from fmgs_core.tracking.residuals import NEAR_M
 from fmgs_core.tracking.shape import ShapeBelief
 from fmgs_core.tracking.silhouette import MaskOutline, Silhouette, mask_outline
@@ -115,8 +114,7 @@ class BodyTracker:
         num_betas = min(config.num_betas, body.shapedirs.shape[2])
         self._num_betas = num_betas
         self._skeleton = skeleton_of(body, num_betas)
-        self._tables: dict[str, LandmarkTable] = {}
-        self._table_of("mediapipe33")
+        landmark_table(body, num_betas)  # refuses other bodies
         self._upright = upright_points(body, num_betas)
         self._anatomy = anatomy_of(body, config.pose_prior)
         self.reset()
@@ -135,7 +133,7 @@ class BodyTracker:
     def update(self, frame: Frame, maps: PriorMaps) -> TrackedBody:
         """Raises ValueError when the keypoints' layout is unknown or the mask has not the picture's size."""
         keypoints = maps.keypoints
-        detection = None if keypoints is None else detection_of(keypoints, self._table_of(layout_of(keypoints).name))
+        detection = None if keypoints is None else detection_of(keypoints, self._body, self._num_betas)
         if detection is None or self._is_somebody_else(detection, frame):
             return self._missed()
         verdict = self._unflipped(along_viewing_ray(detection, _intrinsics(frame.camera)), frame, maps.face_score)
@@ -194,11 +192,6 @@ class BodyTracker:
         allowed = grown if self._allowed_way is None else self._allowed_way
         self._allowed_way = allowed if way > allowed else None
         return bool(way > allowed)
-
-    def _table_of(self, layout: str) -> LandmarkTable:
-        if layout not in self._tables:
-            self._tables[layout] = landmark_table(self._body, self._num_betas, layout)
-        return self._tables[layout]
 
     def _pixels(self, points: Float[np.ndarray, "n 3"], camera: Camera) -> Float[np.ndarray, "n 2"]:
         return replace(camera, T_camera_world=np.eye(4)).project(points)

@@ -11,6 +11,7 @@ import torch
 
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.config import Pace, SessionConfig
+from fmgs_core.priors import Box
 from fmgs_core.session import NobodyFound, Session, SessionResult
 from fmgs_core.session import session as session_module
 from fmgs_core.session.events import (
@@ -24,8 +25,9 @@ from fmgs_core.session.events import (
     Warned,
 )
 from fmgs_core.tracking.evidence import FrameEvidence
+from fmgs_core.tracking.second_look import SecondLook
 from fmgs_core.tracking.tracker import TrackedBody, TrackingStatus
-from fmgs_core.types import BodyState, Frame, PriorMaps
+from fmgs_core.types import BodyState, Frame, Keypoints, PriorMaps
 
 from .scene import BODY, CONFIG, FRAME_NS, ManualClock, Script, Shot, StreamClock, nobody, person, stranger, turning
 
@@ -443,7 +445,7 @@ class Stamped(FrameEvidence):
         object.__setattr__(self, "stamp_ns", stamp_ns)
 
 
-class SecondGlance:
+class SecondGlance(SecondLook):
     """Says of every frame that the person stood further to the right; due once, after three frames, and at the end."""
 
     def __init__(self, *_: object):
@@ -454,6 +456,9 @@ class SecondGlance:
         self.stamps.append(evidence.stamp_ns)
         self.new += 1
 
+    def attach(self, stamp_ns: int, keypoints: Keypoints) -> bool:
+        return stamp_ns in self.stamps
+
     @property
     def due(self) -> bool:
         return len(self.stamps) == 3
@@ -462,7 +467,7 @@ class SecondGlance:
     def behind(self) -> bool:
         return self.new > 0
 
-    def states(self, stopped: Callable[[], bool]) -> dict[int, BodyState]:
+    def states(self, stopped: Callable[[], bool] = lambda: False) -> dict[int, BodyState]:
         self.new = 0
         return {stamp: moved(stamp) for stamp in self.stamps}
 
@@ -496,7 +501,7 @@ def test_a_stop_reaches_the_second_look_and_nobody_waits_for_another(pace: Pace,
     stop, looks = threading.Event(), list[int]()
 
     class BrokenOff(SecondGlance):
-        def states(self, stopped: Callable[[], bool]) -> dict[int, BodyState]:
+        def states(self, stopped: Callable[[], bool] = lambda: False) -> dict[int, BodyState]:
             assert not stopped()
             stop.set()
             assert stopped()
@@ -513,3 +518,32 @@ def test_a_stop_reaches_the_second_look_and_nobody_waits_for_another(pace: Pace,
     assert looks == [3] and result.reason == "stopped by the user"
     for stamp_ns in [0, FRAME_NS, 2 * FRAME_NS]:
         np.testing.assert_allclose(result.states[stamp_ns].transl, moved(stamp_ns).transl, atol=1e-6)
+
+
+class PoseModel:
+    """A slow model that gives nothing but landmarks."""
+
+    name = "a pose model"
+
+    def maps(self, frame: Frame, person: Box) -> PriorMaps:
+        return PriorMaps(keypoints=Keypoints("coco17", np.full((17, 3), float(frame.stamp_ns))))
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("pace", PACES)
+def test_landmarks_of_a_slow_model_reach_the_second_look_at_their_frame(pace: Pace, monkeypatch: pytest.MonkeyPatch):
+    attached = dict[int, Keypoints]()
+
+    class Attached(SecondGlance):
+        def attach(self, stamp_ns: int, keypoints: Keypoints) -> bool:
+            assert stamp_ns in self.stamps, "before its frame was added"
+            attached[stamp_ns] = keypoints
+            return True
+
+    monkeypatch.setattr(session_module, "SecondLook", Attached)
+    result = run(WithEvidence(list(turning(5))), pace=pace, model=PoseModel())
+    assert result.side_car is not None and result.side_car.failures == 0
+    assert attached and (pace is Pace.LIVE or len(attached) == 5)
+    for stamp_ns, keypoints in attached.items():
+        assert keypoints.layout == "coco17" and (keypoints.points == stamp_ns).all()

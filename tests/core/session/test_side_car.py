@@ -16,7 +16,7 @@ from fmgs_core.session import Session, SessionResult
 from fmgs_core.session import side_car as side_car_module
 from fmgs_core.session.events import Event, Finished, MapsChecked, Warned
 from fmgs_core.session.side_car import GIVES_UP_AFTER, SideCar
-from fmgs_core.types import Frame, PriorMaps
+from fmgs_core.types import Frame, Keypoints, PriorMaps
 
 from .scene import BODY, CONFIG, FRAME_NS, ManualClock, Script, StreamClock, person, turning
 
@@ -181,6 +181,9 @@ def test_maps_that_cannot_be_used_are_a_failure_with_a_name():
     car, said = side_car(Model(lambda _, maps: replace(maps, label_set="atr18")))
     car.submit(*sighting(0))
     assert "label_set: expected one of sapiens28, got 'atr18'" in said[0] and car.take() == []
+    car, said = side_car(Model(lambda _, maps: replace(maps, keypoints=Keypoints("halpe26", np.zeros((26, 3))))))
+    car.submit(*sighting(0))
+    assert "keypoints.layout: expected one of" in said[0] and car.take() == []
 
 
 # -- conventions

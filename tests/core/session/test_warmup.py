@@ -44,7 +44,7 @@ assert result.frames_with_person > 20, result.frames_with_person
 print(*sorted(compiled() - before), sep="\\n")
 """
 )
-# Every layout, with 3-D and without, on people who are tracked, lost, found and looked at again.
+# Every layout, with 3-D and without, on people who are tracked, lost, found and looked at again with late landmarks.
 KEYPOINTS = (
     HEAD
     + """
@@ -64,6 +64,7 @@ for layout in LAYOUTS:
             evidence = tracker.update(frame_at(i), maps_of(seen)).evidence
             if evidence is not None:
                 second.add(evidence)
+        assert second.attach(frame_at(3).stamp_ns, keypoints_of(state_of(0.3), CAMERA, layout="coco17", depth=False))
         assert len(second.states()) > 30
 print(*sorted(compiled() - before), sep="\\n")
 """

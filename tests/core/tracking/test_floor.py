@@ -24,7 +24,7 @@ from fmgs_core.tracking.smoothing import smoothed_poses
 from fmgs_core.tracking.solver import moved
 from fmgs_core.types import T_CAMERA_WORLD_UNPOSED
 
-from .synthetic import BODY, CAMERA, NUM_BETAS, SKELETON, TABLE, TABLES, camera_pose, frame_at, keypoints_of, maps_of, state_of
+from .synthetic import BODY, CAMERA, NUM_BETAS, SKELETON, TABLE, camera_pose, frame_at, keypoints_of, maps_of, state_of
 
 SOLES = sole_points(BODY, NUM_BETAS)
 SIGMA_M = 0.01
@@ -57,7 +57,7 @@ def test_the_soles_are_the_lowest_of_the_body_and_left_and_right_mirror_each_oth
 
 
 def detection_in(layout: str):
-    detection = detection_of(keypoints_of(state_of(0.0), CAMERA, layout=layout), TABLES[layout])
+    detection = detection_of(keypoints_of(state_of(0.0), CAMERA, layout=layout), BODY, NUM_BETAS)
     assert detection is not None
     return detection
 

@@ -13,7 +13,7 @@ from fmgs_core.tracking.detection import detection_of
 from fmgs_core.tracking.so3 import exp_so3, log_so3
 from fmgs_core.types import BodyState, Keypoints
 
-from .synthetic import BODY, CAMERA, TABLES, flipped, frame_at, keypoints_of, maps_of, state_of
+from .synthetic import BODY, CAMERA, NUM_BETAS, TABLES, flipped, frame_at, keypoints_of, maps_of, state_of
 
 CONFIG = TrackerConfig(subject_height_m=1.84, use_silhouette=False)
 EVERY = [(layout, depth) for layout in LAYOUTS for depth in (True, False)]
@@ -98,7 +98,7 @@ def test_the_turn_from_the_picture_alone_is_that_of_the_depth(yaw: float):
     """Parity within 15 degrees: the trunk leans and shortens a little."""
     for layout in LAYOUTS:
         keypoints = keypoints_of(state_of(yaw), CAMERA, layout=layout)
-        solid, flat = (detection_of(k, TABLES[layout]) for k in (keypoints, replace(keypoints, points_3d=None)))
+        solid, flat = (detection_of(k, BODY, NUM_BETAS) for k in (keypoints, replace(keypoints, points_3d=None)))
         assert solid is not None and flat is not None
         assert abs(solid.turn - flat.turn) < np.radians(15), (layout, solid.turn, flat.turn)
 

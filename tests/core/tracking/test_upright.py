@@ -16,7 +16,6 @@ from tests.core.tracking.synthetic import (
     CAMERA,
     NUM_BETAS,
     SKELETON,
-    TABLES,
     camera_pose,
     frame_at,
     keypoints_of,
@@ -36,7 +35,7 @@ def leaning(keypoints: Keypoints, degrees: float) -> Keypoints:
 
 
 def terms_of(keypoints: Keypoints, camera=CAMERA, start: BodyState | None = None):
-    detection = detection_of(keypoints, TABLES[keypoints.layout])
+    detection = detection_of(keypoints, BODY, NUM_BETAS)
     assert detection is not None
     return upright_terms(POINTS, detection, camera, SKELETON, camera_pose(start or state_of(0.3, step=0.0), camera))
 
