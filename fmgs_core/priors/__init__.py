@@ -1,8 +1,13 @@
 """What is known of a frame before the avatar is fitted: masks, landmarks, geometry, labels."""
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from fmgs_core.types import Frame, PriorMaps
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from fmgs_core.types import Frame, Keypoints, PriorMaps
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 [px], the far edges exclusive, inside the picture."""
@@ -35,4 +40,28 @@ class MapModel(Protocol):
 
     def close(self) -> None:
         """Gives back models and memory; maps must not be called afterwards."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeviceMaps:
+    """Normals, depth and labels as PriorMaps has them, where the model left them."""
+
+    normal: Float[Tensor, "h w 3"] | None = None
+    depth: Float[Tensor, "h w"] | None = None
+    labels: UInt8[Tensor, "h w"] | None = None
+    label_set: str | None = None
+    geometry_trust: float = 1.0
+    keypoints: Keypoints | None = None
+    """Few, and for the tracker: on the host."""
+
+
+@runtime_checkable
+class DeviceMapModel(Protocol):
+    """A MapModel that can leave its maps on the device: they go to the losses without a way through the host."""
+
+    device: torch.device
+
+    def device_maps(self, frame: Frame, person: Box) -> DeviceMaps:
+        """What `maps` gives, on `device`."""
         ...

@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
+from torch import Tensor
 
+from fmgs_core.priors import DeviceMaps
 from fmgs_core.types import PriorMaps
 
+Maps = TypeVar("Maps", bound=PriorMaps | DeviceMaps)
 SIGNS = np.array(list(product((1, -1), repeat=3)), np.float32)
 """All sign patterns of x, y, z, the one that changes nothing first."""
 CHECKED_MAPS = 3
@@ -47,11 +51,13 @@ class ConventionCheck:
     def changes(self) -> tuple[tuple[int, int, int], bool]:
         return self.signs, self.depth_is_reversed
 
-    def applied(self, maps: PriorMaps) -> PriorMaps:
+    def applied(self, maps: Maps) -> Maps:
         """Maps by our conventions."""
         normal, depth = maps.normal, maps.depth
         if normal is not None and self.signs != (1, 1, 1):
-            normal = normal * np.array(self.signs, np.float32)
+            normal = normal * (
+                normal.new_tensor(self.signs) if isinstance(normal, Tensor) else np.array(self.signs, np.float32)
+            )
         if depth is not None and self.depth_is_reversed:
             depth = -depth
         return replace(maps, normal=normal, depth=depth)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fmgs_core.body.template import BodyModel
-from fmgs_core.config import SideCarConfig
+from fmgs_core.config import SessionConfig
 from fmgs_core.priors import MapModel
 from fmgs_core.priors.person import box_of
 from fmgs_core.session.events import Event, MapsChecked
@@ -21,12 +21,14 @@ class LateMaps:
         self,
         model: MapModel | None,
         body: BodyModel,
-        config: SideCarConfig,
+        config: SessionConfig,
         times: StageTimes,
         on_warning: Callable[[str], None],
         on_event: Callable[[Event], None],
     ):
-        self._side_car = None if model is None else SideCar(model, body, config, on_warning)
+        self._side_car = (
+            None if model is None else SideCar(model, body, config.side_car, on_warning, device=config.trainer.device)
+        )
         self._times, self._on_event = times, on_event
         self._has_said = False
 

@@ -88,7 +88,7 @@ class Session:
         self._times = StageTimes()
         likeness = Likeness(config.max_unlikeness, self.warn)
         self._observer = Observer(body, prior, poses, likeness, use_template=config.template_maps, times=self._times)
-        self._late_maps = LateMaps(model, body, config.side_car, self._times, self.warn, on_event)
+        self._late_maps = LateMaps(model, body, config, self._times, self.warn, on_event)
         self._recording = Recording(config.recorded_frames)
         self._trainer = None if resume is None else Trainer(resume.avatar(body, config.trainer.device), config.trainer)
         self._resumed = resume is not None

@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from fmgs_core.body.template import BodyModel
 from fmgs_core.concurrency import Latest
 from fmgs_core.config import SideCarConfig
 from fmgs_core.keypoints import layout_of
-from fmgs_core.priors import Box, MapModel
+from fmgs_core.priors import Box, DeviceMapModel, DeviceMaps, MapModel
 from fmgs_core.priors.template import template_maps
 from fmgs_core.session.conventions import ConventionCheck, Conventions
 from fmgs_core.training.cuts import check_maps
 from fmgs_core.types import BodyState, Frame, PriorMaps
 
+Made = tuple[int, PriorMaps | DeviceMaps]
 GIVES_UP_AFTER = 3
 """Failures in a row."""
 SAYS_IT_WAITS_AFTER_S = 1.0
@@ -56,6 +59,7 @@ class SideCar:
 
     Args:
         on_warning: called from whichever thread looks.
+        device: of the trainer. Once its maps were compared, a model on the same one leaves them there.
         clock_s, sleep: for the budget; sleep returns early when its event is set.
     """
 
@@ -66,13 +70,15 @@ class SideCar:
         config: SideCarConfig,
         on_warning: Callable[[str], None],
         *,
+        device: torch.device | None = None,
         clock_s: Callable[[], float] = time.perf_counter,
         sleep: Callable[[threading.Event, float], object] = threading.Event.wait,
     ):
         self._model, self._body, self._config, self._warn = model, body, config, on_warning
+        self._device_model = model if isinstance(model, DeviceMapModel) and model.device == device else None
         self._clock_s, self._sleep = clock_s, sleep
         self._waiting: Latest[Sighting] = Latest()
-        self._done: queue.SimpleQueue[tuple[int, PriorMaps]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Made] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._conventions, self._first = Conventions(), list[tuple[int, PriorMaps]]()
@@ -92,7 +98,7 @@ class SideCar:
         elif not self.gave_up:
             self._look(Sighting(frame, person, state))
 
-    def take(self) -> list[tuple[int, PriorMaps]]:
+    def take(self) -> list[Made]:
         """Stamps and maps that have been made since, in order. Maps are whole: a later entry of a stamp goes before."""
         taken = []
         while not self._done.empty():
@@ -147,7 +153,7 @@ class SideCar:
         frame = sighting.frame
         start_s = self._clock_s()
         try:
-            maps = self._model.maps(frame, sighting.person)
+            maps = self._maps(frame, sighting.person)
             check_maps(maps, (frame.camera.width, frame.camera.height))
             if maps.keypoints is not None:
                 layout_of(maps.keypoints)
@@ -158,16 +164,26 @@ class SideCar:
         self._failed_in_a_row = 0
         self._hand_over(sighting, maps)
 
-    def _hand_over(self, sighting: Sighting, maps: PriorMaps) -> None:
+    def _maps(self, frame: Frame, person: Box) -> PriorMaps | DeviceMaps:
+        if self._device_model is not None and self._conventions.settled:
+            return self._device_model.device_maps(frame, person)
+        return self._model.maps(frame, person)
+
+    def _hand_over(self, sighting: Sighting, maps: PriorMaps | DeviceMaps) -> None:
+        if isinstance(maps, DeviceMaps) or self._conventions.settled:
+            self._done.put((sighting.frame.stamp_ns, self._conventions.check.applied(maps)))
+        else:
+            self._compare(sighting, maps)
+
+    def _compare(self, sighting: Sighting, maps: PriorMaps) -> None:
         fresh = [(sighting.frame.stamp_ns, maps)]
-        if not self._conventions.settled:
-            before = self._conventions.check.changes
-            self._conventions.compare(maps, template_maps(self._body, sighting.state, sighting.frame.camera))
-            self._first += fresh
-            if self._conventions.check.changes != before:
-                fresh = self._first.copy()
-            if self.has_checked:
-                self._say_doubts()
+        before = self._conventions.check.changes
+        self._conventions.compare(maps, template_maps(self._body, sighting.state, sighting.frame.camera))
+        self._first += fresh
+        if self._conventions.check.changes != before:
+            fresh = self._first.copy()
+        if self.has_checked:
+            self._say_doubts()
         for stamp_ns, raw in fresh:
             self._done.put((stamp_ns, self._conventions.check.applied(raw)))
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 
 from fmgs_core.body.parts import SAPIENS28_NAMES
+from fmgs_core.priors import DeviceMaps
 from fmgs_core.training.targets import KnownPixels, known_pixels
 from fmgs_core.types import PriorMaps
 
@@ -112,7 +113,7 @@ def known_maps(
     )
 
 
-def check_maps(maps: PriorMaps, frame_size: tuple[int, int]) -> None:
+def check_maps(maps: PriorMaps | DeviceMaps, frame_size: tuple[int, int]) -> None:
     """
     Raises:
         ValueError: normals, depth or labels of another size (width, height) than the frame, or of an unknown set.

@@ -15,6 +15,7 @@ from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot
 from fmgs_core.body.skinning import posed_joints
 from fmgs_core.body.subdivision import Subdivision
+from fmgs_core.priors import DeviceMaps
 from fmgs_core.raster import BACKENDS, rasterize
 from fmgs_core.training import losses as L
 from fmgs_core.training.ambience import UnseenDirections
@@ -23,6 +24,7 @@ from fmgs_core.training.auxiliary import auxiliary_channels, has_maps, map_losse
 from fmgs_core.training.background import BackgroundConfig, BackgroundPlate
 from fmgs_core.training.coverage import view_yaw_deg
 from fmgs_core.training.cuts import KINDS, known_maps
+from fmgs_core.training.device_cuts import known_device_maps
 from fmgs_core.training.exposure import exposed, exposure_gain, mean_gain
 from fmgs_core.training.growth import inherit_moments
 from fmgs_core.training.keyframes import (
@@ -173,7 +175,7 @@ class Trainer:
         self.newest = keyframe
         return keyframe
 
-    def attach(self, stamp_ns: int, maps: PriorMaps) -> bool:
+    def attach(self, stamp_ns: int, maps: PriorMaps | DeviceMaps) -> bool:
         """Normals, depth and labels of a remembered frame, by a model that took its time. They take the place of what the
         keyframe has of their kind, as if they had come with it; the mask stays. Their losses are on from the next step.
 
@@ -190,8 +192,11 @@ class Trainer:
         keyframe = next((k for k in self._all_keyframes() if k.stamp_ns == stamp_ns), None)
         if keyframe is None:
             return False
-        person = keyframe.mask.cpu().numpy() > 0.5
-        late = known_maps(maps, keyframe.cut, person, self.avatar.device, self.avatar.field.num_classes)
+        person, num_classes = keyframe.mask > 0.5, self.avatar.field.num_classes
+        if isinstance(maps, DeviceMaps):
+            late = known_device_maps(maps, keyframe.cut, person, num_classes)
+        else:
+            late = known_maps(maps, keyframe.cut, person.cpu().numpy(), self.avatar.device, num_classes)
         keyframe.maps = keyframe.maps.under(late)
         for kind in KINDS:
             if getattr(maps, kind) is not None:

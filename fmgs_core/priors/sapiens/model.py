@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from fmgs_core.priors import Box
+from fmgs_core.priors import Box, DeviceMaps
 from fmgs_core.priors.engines.engine import Engine
 from fmgs_core.priors.sapiens import decode
 from fmgs_core.priors.sapiens.crop import Crop, at_frame_pixels, cropped_pixels, framed, person_crop, points_in_frame
@@ -72,7 +72,7 @@ class SapiensModel:
         if not engines:
             raise ValueError("SapiensModel.engines: expected at least one task, got none")
         self.config, self._engines = config, dict(engines)
-        self._device = _common("device", {task: engine.device for task, engine in engines.items()})
+        self.device = _common("device", {task: engine.device for task, engine in engines.items()})
         shape = _common("input", {task: engine.input.shape for task, engine in engines.items()})
         self._input_hw = _input_hw(shape)
         self._table = _class_table(self._engines)
@@ -85,17 +85,24 @@ class SapiensModel:
         Raises:
             ValueError: an empty box, or an engine that gives NaN or infinity.
         """
-        rgb = torch.from_numpy(np.ascontiguousarray(frame.rgb)).to(self._device)
+        rgb = torch.from_numpy(np.ascontiguousarray(frame.rgb)).to(self.device)
         found = self.look(rgb, person)
         return PriorMaps(
             mask=_numpy(found.mask),
-            keypoints=None if found.points is None else Keypoints(layout_of(len(found.points)), _numpy(found.points)),
+            keypoints=_keypoints(found.points),
             normal=_numpy(found.normal),
             depth=_numpy(found.depth),
             labels=_numpy(found.labels),
             label_set=None if found.labels is None else LABEL_SET,
             geometry_trust=self.config.geometry_trust,
         )
+
+    def device_maps(self, frame: Frame, person: Box) -> DeviceMaps:
+        """Normals, depth and labels of `maps`, left on the device."""
+        found = self.look(torch.from_numpy(np.ascontiguousarray(frame.rgb)).to(self.device), person)
+        label_set = None if found.labels is None else LABEL_SET
+        trust = self.config.geometry_trust
+        return DeviceMaps(found.normal, found.depth, found.labels, label_set, trust, _keypoints(found.points))
 
     @torch.no_grad()  # not inference_mode: a loss could not keep such maps for its backward pass
     def look(self, rgb: UInt8[Tensor, "h w 3"], person: Box) -> MapTensors:
@@ -130,6 +137,10 @@ class SapiensModel:
             inner = None if person is None else decode.eroded(person, self.config.erosion_px)
             pieces["normal"] = decode.normals_from(dense[Task.NORMAL], self.config.normal_signs, self.config.min_facing, inner)
         return pieces
+
+
+def _keypoints(points: Float[Tensor, "n 3"] | None) -> Keypoints | None:
+    return None if points is None else Keypoints(layout_of(len(points)), _numpy(points))
 
 
 def _points(heat_maps: Float[Tensor, "n h w"], crop: Crop) -> Float[Tensor, "n 3"]:

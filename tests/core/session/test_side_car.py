@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fmgs_core.config import Pace, SideCarConfig
-from fmgs_core.priors import Box, MapModel
+from fmgs_core.priors import Box, DeviceMaps, MapModel
 from fmgs_core.priors.template import template_maps
 from fmgs_core.session import Session, SessionResult
 from fmgs_core.session import side_car as side_car_module
@@ -210,6 +210,39 @@ def test_when_the_check_changes_its_mind_the_first_maps_are_given_again():
     assert [stamp for stamp, _ in car.take()] == [0]
     car.submit(*sighting(1))
     assert [stamp for stamp, _ in car.take()] == [0, FRAME_NS]
+
+
+# -- on a device
+
+
+class OnDevice(Model):
+    """Leaves its maps where they are."""
+
+    device = torch.device("cpu")
+
+    def device_maps(self, frame: Frame, person_box: Box) -> DeviceMaps:
+        maps = self.maps(frame, person_box)
+        tensors = (torch.from_numpy(x) for x in (maps.normal, maps.depth, maps.labels) if x is not None)
+        return DeviceMaps(*tensors, maps.label_set, maps.geometry_trust)
+
+
+def test_maps_stay_on_the_trainers_device_once_they_were_compared():
+    """And by the conventions that were found."""
+    car, _ = side_car(OnDevice(flipped), device=torch.device("cpu"))
+    for i in range(5):
+        car.submit(*sighting(i))
+    made = [maps for _, maps in car.take()]
+    assert [type(maps) for maps in made] == [PriorMaps] * 3 + [DeviceMaps] * 2
+    right = template_maps(BODY, person(4, SIDE).state, person(4, SIDE).camera)
+    assert np.array_equal(made[4].normal.numpy(), right.normal) and made[4].labels.dtype == torch.uint8
+    np.testing.assert_array_equal(made[4].depth.numpy(), right.depth)
+
+
+def test_maps_of_another_device_come_through_the_host():
+    car, _ = side_car(OnDevice(), device=torch.device("cuda"))
+    for i in range(5):
+        car.submit(*sighting(i))
+    assert {type(maps) for _, maps in car.take()} == {PriorMaps}
 
 
 # -- in a session

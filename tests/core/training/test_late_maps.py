@@ -8,6 +8,7 @@ import torch
 
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.body.default import default_body
+from fmgs_core.priors import DeviceMaps
 from fmgs_core.training.cuts import KINDS
 from fmgs_core.training.keyframes import Keyframe, MemoryConfig
 from fmgs_core.training.targets import KnownPixels
@@ -51,6 +52,32 @@ def test_late_maps_are_kept_as_those_that_came_with_the_frame():
             assert getattr(other.maps, name).trust == 0.5
             assert_same(getattr(other.maps, name), getattr(keyframe.maps, name))
         assert torch.equal(other.mask, keyframe.mask)
+
+
+def on_device(maps: PriorMaps) -> DeviceMaps:
+    normal, depth, labels = (None if x is None else torch.from_numpy(x) for x in (maps.normal, maps.depth, maps.labels))
+    return DeviceMaps(normal, depth, labels, maps.label_set, maps.geometry_trust)
+
+
+@pytest.mark.parametrize("crop_max_px", [1000, 61, 50, 33, 32])
+def test_maps_on_a_device_are_kept_to_the_bit_as_those_of_the_host(crop_max_px: int):
+    config = replace(CONFIG, memory=replace(CONFIG.memory, crop_max_px=crop_max_px))
+    trainers = [Trainer(Avatar(default_body()), config) for _ in range(2)]
+    for (frame, maps), state in zip(SEEN, STATES, strict=True):
+        for trainer in trainers:
+            trainer.add(frame, PriorMaps(mask=maps.mask), state)
+        assert trainers[0].attach(frame.stamp_ns, maps) and trainers[1].attach(frame.stamp_ns, on_device(maps))
+    for stamp, keyframe in keyframes(trainers[0]).items():
+        for kind in KINDS:
+            assert_same(getattr(keyframes(trainers[1])[stamp].maps, kind), getattr(keyframe.maps, kind))
+
+
+def test_maps_on_a_device_that_know_nothing_or_cannot_be_used():
+    trainer, (frame, maps) = trainer_with(BARE), SEEN[0]
+    unknown = DeviceMaps(depth=torch.full((96, 96), float("nan")), normal=torch.zeros(96, 96, 3))
+    assert trainer.attach(frame.stamp_ns, unknown) and not keyframes(trainer)[frame.stamp_ns].maps
+    with pytest.raises(ValueError, match=r"PriorMaps\.label_set: expected one of sapiens28, got 'atr18'"):
+        trainer.attach(frame.stamp_ns, replace(on_device(maps), label_set="atr18"))
 
 
 def test_training_goes_on_as_if_the_maps_had_been_there():
