@@ -60,7 +60,11 @@ class OnnxRuntimeEngine:
     def _provider_options(self) -> dict[str, str]:
         if self.device.type == "cpu":
             return {}
-        return {"device_id": str(self.device.index), "user_compute_stream": str(self._stream.handle)}
+        return {
+            "device_id": str(self.device.index),
+            "user_compute_stream": str(self._stream.handle),
+            "arena_extend_strategy": "kSameAsRequested",
+        }
 
     def close(self) -> None:
         self._session = None
@@ -144,6 +148,9 @@ def _session(runtime: Any, path: Path, provider: str, options: dict[str, str], t
     settings = runtime.SessionOptions()
     settings.log_severity_level = _QUIET
     settings.intra_op_num_threads = threads
+    # Its arena would keep for good what a run needs for a moment: 4.3 GB instead of 1.9 after one of 0.3b at half size, in
+    # the same processor time.
+    settings.enable_cpu_mem_arena = False
     # Threads that spin while they wait take the cores from capture and training beside them.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider == PROVIDERS["cuda"] and hasattr(runtime, "preload_dlls"):

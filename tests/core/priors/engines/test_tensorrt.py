@@ -145,12 +145,16 @@ def test_a_network_it_cannot_read_or_build(path: Path):
 
 
 def test_a_build_can_be_broken_off(path: Path):
+    shares: list[float] = []
+
     def interrupted(what: str, share: float) -> None:
+        shares.append(share)
         if share > 0:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         engine_of(path, on_progress=interrupted)
+    assert sum(share > 0 for share in shares) == 1, "the builder is told at its next step"
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
