@@ -38,8 +38,7 @@ class NodeProcess:
         renamed = [word for pair in (remaps or {}).items() for word in ("-r", f"{pair[0]}:={pair[1]}")]
         script = REPOSITORY / "scripts" / "ros" / executable
         command = [sys.executable, str(script), "--ros-args", "--params-file", str(file), *renamed]
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        self._process = started(command, self._log)
 
     @property
     def said(self) -> str:
@@ -151,6 +150,18 @@ def participant(name: str = "test") -> Iterator[Participant]:
         thread.join(WAIT_S)
         node.destroy_node()
         rclpy.shutdown(context=context)
+
+
+def started(command: list[Any], log: Path) -> subprocess.Popen:
+    """In a session of its own, heeding SIGINT also where the tests run as a background job, which ignores it."""
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [str(word) for word in command],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
 
 def until(condition: Callable[[], bool], timeout_s: float, what: Callable[[], str]) -> None:

@@ -27,7 +27,7 @@ from fmgs_ros.convert import rgb_of, stamp_ns
 from fmgs_ros.msg import AvatarSnapshot as SnapshotMessage
 from fmgs_ros.msg import BodyState, TrainingStatus
 
-from .harness import END_S, REPOSITORY, START_S, WAIT_S, Inbox, NodeProcess, Participant, participant, until
+from .harness import END_S, REPOSITORY, START_S, WAIT_S, Inbox, NodeProcess, Participant, participant, started, until
 from .remote import Remote
 
 SAMPLE = REPOSITORY / "samples" / "dressed_a"
@@ -256,8 +256,7 @@ def test_outputs_are_recorded_and_read_from_the_bag(stage: Stage, tmp_path: Path
     if subprocess.run(["ros2", "bag", "record", "--help"], capture_output=True).returncode:
         pytest.skip("needs ros2bag")
     bag = tmp_path / "bag"
-    with (tmp_path / "log").open("w") as log:
-        recorder = subprocess.Popen(["ros2", "bag", "record", "-o", bag, *topics], stdout=log, stderr=subprocess.STDOUT)
+    recorder = started(["ros2", "bag", "record", "-o", bag, *topics], tmp_path / "log")
     try:
         until(lambda: all(t in (tmp_path / "log").read_text() for t in topics), WAIT_S, lambda: (tmp_path / "log").read_text())
         for _ in range(5):

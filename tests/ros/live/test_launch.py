@@ -2,13 +2,10 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
@@ -28,7 +24,8 @@ from fmgs_ros.convert import rgb_of, stamp_ns, values_of
 from fmgs_ros.msg import AvatarSnapshot, BodyState
 from fmgs_ros.render_scene import fill_rigid
 
-from .harness import END_S, REPOSITORY, START_S, Inbox, NodeProcess, Participant, participant, until
+from .harness import END_S, REPOSITORY, START_S, Inbox, NodeProcess, Participant, participant, started, until
+from .launched import Launched, launched
 from .remote import Remote
 
 TRUTH = REPOSITORY.parent / "shared" / "gt" / "dressed_a"
@@ -54,36 +51,6 @@ PARAMETERS = {
         }
     },
 }
-
-
-class Launched:
-    """`ros2 launch` with default signal handlers and a log; the nodes run in this interpreter."""
-
-    def __init__(self, folder: Path, *words: str):
-        self._log = folder / "launch.log"
-        with self._log.open("w") as log:
-            command = ["ros2", "launch", "fmgs_ros", *words, f"python:={sys.executable}"]
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-
-    @property
-    def said(self) -> str:
-        return self._log.read_text()
-
-    @cached_property
-    def code(self) -> int:
-        """Ends it as two Ctrl-C do; SIGTERM would orphan the nodes."""
-        for _ in range(2):
-            self.process.send_signal(signal.SIGINT)
-        return self.process.wait(2 * END_S)
-
-
-@contextmanager
-def launched(folder: Path, *words: str) -> Iterator[Launched]:
-    found = Launched(folder, *words)
-    try:
-        yield found
-    finally:
-        _ = found.code
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +89,6 @@ class Show:
 
 @pytest.fixture(scope="module")
 def show(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Show]:
-    try:
-        get_package_prefix("fmgs_ros")
-    except PackageNotFoundError:
-        pytest.skip("needs a build of this package (colcon build)")
     folder = tmp_path_factory.mktemp("show")
     (params := folder / "params.yaml").write_text(yaml.safe_dump(PARAMETERS))
     words = (f"params_file:={params}", "source:=sample", "loop:=true", "namespace:=robot", "body_id:=ada", "view:=camera",
@@ -269,8 +232,7 @@ def test_what_was_recorded_can_be_played_and_drawn_again(show: Show, tmp_path: P
 
 @contextmanager
 def played(command: list[str], log: Path) -> Iterator[None]:
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    process = started(command, log)
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import yaml
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -13,6 +14,7 @@ from fmgs_ros.convert import stamp_ns
 from fmgs_ros.msg import BodyState
 
 from .harness import REPOSITORY, START_S, NodeProcess, participant, until
+from .launched import launched
 
 SAMPLE = REPOSITORY / "samples" / "dressed_a"
 SMALL = {
@@ -60,6 +62,15 @@ def test_the_same_bag_gives_the_same_file_whether_it_publishes_or_not(bag: Path,
     with open_source(bag) as source:
         assert stamps == [frame.stamp_ns for frame in iter(source.read, None)]
     assert len(stamps) == PICTURES and load_avatar(files[0]).iterations == PICTURES + 2
+
+
+def test_the_launch_file_ends_when_the_avatar_is_written(bag: Path, tmp_path: Path):
+    (params := tmp_path / "small.yaml").write_text(yaml.safe_dump({"/**": {"ros__parameters": SMALL}}))
+    out = tmp_path / "a.safetensors"
+    with launched(tmp_path, "replay.launch.py", f"bag:={bag}", f"out:={out}", f"params_file:={params}") as launch:
+        until(lambda: launch.process.poll() is not None, END_S + START_S, lambda: launch.said)
+        assert launch.process.returncode == 0 and load_avatar(out).iterations == PICTURES + 2, launch.said
+    assert "process has finished cleanly" in launch.said and "Traceback" not in launch.said
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
