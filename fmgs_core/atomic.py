@@ -1,5 +1,6 @@
-"""Files that appear under their name only when they are complete."""
+"""Files that appear under their name only when they are complete, and work that one process does at a time."""
 
+import fcntl
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,3 +30,16 @@ def replacing(path: Path) -> Generator[Path, None, None]:
 def check_folder(path: Path) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"{path}: expected a file name in an existing folder, got folder {path.parent} that does not exist")
+
+
+@contextmanager
+def alone(lock: Path) -> Generator[None, None, None]:
+    """Inside, no other holder of the same lock file; they wait for their turn, and a holder that dies gives it up.
+
+    Raises:
+        ValueError: the folder of `lock` does not exist.
+    """
+    check_folder(lock)
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,6 +1,5 @@
 """The list of a user's models on disk: one JSON file that is read whole, changed under a lock, and replaced atomically."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fmgs_core.atomic import replacing
+from fmgs_core.atomic import alone, replacing
 
 FORMAT = "fmgs_models/1"
 
@@ -62,11 +61,10 @@ def read_manifest(folder: Path) -> Manifest:
 def editing(folder: Path) -> Iterator[Manifest]:
     """The manifest, to be changed; written when the block ends well. Other processes wait for their turn.
 
-    The lock is on a file of its own, since the manifest itself is replaced, and ends with its holder however that dies.
+    The lock is on a file of its own, since the manifest itself is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(folder / ".lock"):
         manifest = read_manifest(folder)
         yield manifest
         with replacing(manifest_path(folder)) as part:

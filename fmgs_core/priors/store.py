@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from fmgs_core.atomic import alone
 from fmgs_core.priors.contents import content_sha256, size_and_time
 from fmgs_core.priors.engines.engine import Engine, OnProgress, TensorSpec, network_io, silent
 from fmgs_core.priors.engines.export import export_onnx, read_export, record_path, weights_path
@@ -214,7 +215,10 @@ def open_engine(
     on_progress(f"loading {model.name}", 0.0)
     if kind == "onnxruntime":
         return OnnxRuntimeEngine(path, model.io, device=device, threads=threads)
-    return tensorrt_engine(path, model.io, model.task, device=device, dtype=dtype or torch.bfloat16, on_progress=on_progress)
+    with alone(model.folder / ".build.lock"):
+        return tensorrt_engine(
+            path, model.io, model.task, device=device, dtype=dtype or torch.bfloat16, on_progress=on_progress
+        )
 
 
 def load_module(model: StoredModel) -> nn.Module:
@@ -233,9 +237,10 @@ def exported_onnx(model: StoredModel, on_progress: OnProgress = silent) -> Path:
     Raises:
         ValueError: as `check_unchanged` and `export_onnx`.
     """
-    if model.onnx is None:
-        check_unchanged(model, thorough=True)
-        export_onnx(load_module(model), model.io, model.task, model.onnx_path, on_progress)
+    with alone(model.folder / ".export.lock"):  # of two processes the second finds what the first has made
+        if model.onnx is None:
+            check_unchanged(model, thorough=True)
+            export_onnx(load_module(model), model.io, model.task, model.onnx_path, on_progress)
     return model.onnx_path
 
 

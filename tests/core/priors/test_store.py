@@ -3,11 +3,13 @@
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
+from fmgs_core.priors import store as store_module
 from fmgs_core.priors.engines.engine import Engine
 from fmgs_core.priors.manifest import default_folder, editing, manifest_path
 from fmgs_core.priors.sapiens.architecture import TINY, spec_for
@@ -187,3 +189,16 @@ def test_engines_of_one_file_agree(store: ModelStore, file: Path):
     assert model.onnx == model.onnx_path == exported_onnx(model) and ("exported", 1.0) in steps
     with pytest.raises(ValueError, match=r"float32 with onnxruntime, got 'onnxruntime' and torch\.bfloat16"):
         open_engine(model, "onnxruntime", dtype=torch.bfloat16)
+
+
+def test_two_processes_export_once(store: ModelStore, file: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("onnxscript", reason="pip install fmgs_ros[sapiens]")
+    model, made = store.add(file, accept_licence=True), []
+    true_export = store_module.export_onnx
+    monkeypatch.setattr(store_module, "export_onnx", lambda *args: made.append(1) or true_export(*args))
+    workers = [threading.Thread(target=exported_onnx, args=(model,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert made == [1] and model.onnx is not None
