@@ -6,7 +6,7 @@ set -euo pipefail
 REPOSITORY=$(cd "$(dirname "$0")/.." && pwd)
 PYTHON=$REPOSITORY/.venv/bin/python
 # Far more than they need on two cores (build 30 to 70 s, tests 4 to 6 minutes); only what hangs meets them.
-BUILD_S=600 TESTS_S=1200
+BUILD_S=600 TESTS_S=1800
 
 absent=1
 if [ "${1:-}" = --if-present ]; then absent=0; shift; fi
@@ -31,7 +31,8 @@ command -v colcon >/dev/null || lacking "there is no colcon (python3-colcon-comm
 # Messages are compiled for the Python that ROS is of, which its command names; that of .venv has to be of the same version.
 ros_python=$(sed -n '1s/^#! *//p' "$(command -v ros2)")
 version() { "$@" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
-wanted=$(version $ros_python) found=$(version "$PYTHON")
+wanted=$(version $ros_python) || lacking "$ros_python, the Python of ROS 2 $ROS_DISTRO, does not run"
+found=$(version "$PYTHON")
 [ "$wanted" = "$found" ] || lacking "ROS 2 $ROS_DISTRO is of Python $wanted and .venv of $found (make clean test PYTHON=python$wanted)"
 "$PYTHON" -c "import rclpy" || lacking "$PYTHON cannot import rclpy of ROS 2 $ROS_DISTRO"
 

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 REPOSITORY = Path(__file__).parents[3]
-START_S, WAIT_S, END_S = 240.0, 60.0, 30.0
+START_S, WAIT_S, END_S = 400.0, 60.0, 30.0
 """Deadlines: of a node that compiles its kernels on a busy machine (20 to 190 s were seen), of an answer, of an end (a node
 gives up after 12 s). Only what hangs meets them."""
 
