@@ -1,12 +1,12 @@
 """Graphs in fewer bits. Kinds: parity with float32 within the tolerances that engines are held to, structure, validity."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fmgs_core.priors.engines.export import export_onnx
 from fmgs_core.priors.engines.parity import TOLERANCES, compare
 from fmgs_core.priors.engines.picture import body_picture, normalised_pixels
 from fmgs_core.priors.engines.torch_engine import TorchEngine
@@ -24,13 +24,9 @@ TASKS = (Task.NORMAL, Task.POSE)  # of DEPTH and SEG the layers are those of NOR
 HALF, BRAIN = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Path]:
-    folder = tmp_path_factory.mktemp("cast")
-    for task in TASKS:
-        network, io = tiny(task)
-        export_onnx(network, io, task, folder / f"{task.value}.onnx")
-    return {task: folder / f"{task.value}.onnx" for task in TASKS}
+@pytest.fixture
+def exported(onnx_file: Callable[[Task], Path]) -> dict[Task, Path]:
+    return {task: onnx_file(task) for task in TASKS}
 
 
 def said(model, pixels: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 in tests/gpu."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,6 @@ import torch
 from fmgs_core.priors.engines import tensorrt_engine as module
 from fmgs_core.priors.engines.engine import Engine, network_io
 from fmgs_core.priors.engines.engine_file import engine_path
-from fmgs_core.priors.engines.export import export_onnx
 from fmgs_core.priors.engines.tensorrt_build import check_version, load_tensorrt, progress_monitor
 from fmgs_core.priors.engines.tensorrt_engine import TensorRTEngine, cached_engine, engine_key, tensorrt_engine
 from fmgs_core.priors.engines.torch_engine import TorchEngine
@@ -28,14 +28,6 @@ from . import tensorrt_twin as twin  # noqa: E402
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    network, io = tiny(Task.NORMAL)
-    path = tmp_path_factory.mktemp("trt") / "normal.onnx"
-    export_onnx(network, io, Task.NORMAL, path)
-    return path
-
-
 @pytest.fixture(autouse=True)
 def _gpu(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "gpu_of", lambda device: ("NVIDIA RTX 4090", "8.9"))
@@ -43,10 +35,10 @@ def _gpu(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def path(exported: Path, tmp_path: Path) -> Path:
+def path(onnx_file: Callable[[Task], Path], tmp_path: Path) -> Path:
     """Of the network, in a folder without engines."""
-    path = tmp_path / exported.name
-    path.write_bytes(exported.read_bytes())
+    path = tmp_path / "normal.onnx"
+    path.write_bytes(onnx_file(Task.NORMAL).read_bytes())
     return path
 
 
