@@ -179,8 +179,8 @@ class Trainer:
         """Normals, depth and labels of a remembered frame, by a model that took its time. They take the place of what the
         keyframe has of their kind, as if they had come with it; the mask stays. Their losses are on from the next step.
 
-        What is trusted less of the same kind is forgotten on all keyframes, and not learned from any more: beside 7 keyframes
-        with true maps of gt/dressed_a the template's on the other 84 keep normals at 9.7 degrees instead of 6.9, and miou28 at
+        What is trusted less of the same kind is forgotten on all keyframes, and not learned from any more: beside 6 keyframes
+        with true maps of gt/dressed_a the template's on the other 85 keep normals at 9.7 degrees instead of 6.9, and miou28 at
         0.62 instead of 0.88.
 
         Returns:
