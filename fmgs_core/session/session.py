@@ -1,6 +1,5 @@
 """One online fit from the first frame to the last training step."""
 
-import queue
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from fmgs_core.body.template import BodyModel
 from fmgs_core.concurrency import Cadence
 from fmgs_core.config import Pace, SessionConfig
 from fmgs_core.priors import MapModel, Prior
+from fmgs_core.session.backlog import Backlog
 from fmgs_core.session.capacity import Capacity
 from fmgs_core.session.events import Event, Finished, FrameTracked, SnapshotTaken, SourceOpened, StatusChanged, Warned
 from fmgs_core.session.late_maps import LateMaps
@@ -34,9 +34,6 @@ from fmgs_core.tracking.second_look import SecondLook
 from fmgs_core.tracking.tracker import TrackingStatus
 from fmgs_core.training.trainer import Trainer
 from fmgs_core.types import Camera, Frame
-
-# More than one, so that training steps longer than the stream's beat do not let the queue grow.
-OBSERVATIONS_PER_STEP = 2
 
 # How soon a paused session heeds a stop [s].
 PAUSE_CHECK_S = 0.1
@@ -85,6 +82,7 @@ class Session:
         self._running = threading.Event()
         self._running.set()
         self._passed_over = 0
+        self._observed, self._step_s = Backlog(), 0.0
         self._times = StageTimes()
         likeness = Likeness(config.max_unlikeness, self.warn)
         self._observer = Observer(body, prior, poses, likeness, use_template=config.template_maps, times=self._times)
@@ -144,7 +142,7 @@ class Session:
     @property
     def frames_dropped(self) -> int:
         """Came too late, could not be used, or came while paused."""
-        return self._source.dropped + self._passed_over
+        return self._source.dropped + self._passed_over + self._observed.dropped
 
     def timings_ms(self) -> dict[str, float]:
         """Median wall milliseconds by stage so far. From any thread."""
@@ -166,8 +164,7 @@ class Session:
         return self._reason("the stream ended", stopped=self._stop.is_set())
 
     def _run_live(self) -> str:
-        observed: queue.SimpleQueue[Observation | BaseException | None] = queue.SimpleQueue()
-        watcher = threading.Thread(target=self._watch, args=(observed,), name="fmgs-observer", daemon=True)
+        watcher = threading.Thread(target=self._watch, name="fmgs-observer", daemon=True)
         watcher.start()
         self._late_maps.start()
         reason, watching = "the budget was spent", True
@@ -177,7 +174,7 @@ class Session:
             while not self._stop.is_set() and self._meter.elapsed_s < self._config.budget_s:
                 waits = self.paused or self._trainer is None or self._trainer.newest is None
                 if watching:
-                    watching = self._receive(observed, wait_s=0.1 if waits else 0.0)
+                    watching = self._receive(wait_s=0.1 if waits else 0.0)
                     if not watching:
                         self._look_at_the_rest()
                         self._end_stream(grow=False)
@@ -202,7 +199,7 @@ class Session:
     def _reason(self, reason: str, *, stopped: bool) -> str:
         return "stopped by the user" if stopped else self._failure or reason
 
-    def _watch(self, observed: queue.SimpleQueue) -> None:
+    def _watch(self) -> None:
         """Capture, prior and tracker: never waits for training, takes the newest frame each time."""
         try:
             while not self._stop.is_set() and not self._source.ended and self._failure is None:
@@ -212,10 +209,10 @@ class Session:
                 if self.paused:
                     self._passed_over += 1
                 else:
-                    observed.put(self._observe(frame))
-            observed.put(None)
+                    self._observed.put(self._observe(frame))
+            self._observed.put(None)
         except BaseException as error:  # handed over whole: the session's thread decides what it means
-            observed.put(error)
+            self._observed.put(error)
 
     def _next_frame(self, read: Callable[[], Frame | None]) -> Frame | None:
         """A source that breaks is told of and counts as ended: what it has shown is worth training on."""
@@ -226,21 +223,22 @@ class Session:
             self.warn(self._failure)
             return None
 
-    def _receive(self, observed: queue.SimpleQueue, wait_s: float) -> bool:
-        """Takes in what was observed, but not so much that a fast stream keeps training from ever coming to its turn;
+    def _receive(self, wait_s: float) -> bool:
+        """Takes in what was observed for as long as the last training step took, so that neither keeps the other from its turn;
         False once the stream is over."""
         if self._announced:
             self._say_warnings()
-        for _ in range(OBSERVATIONS_PER_STEP):
-            try:
-                item = observed.get(timeout=wait_s) if wait_s else observed.get_nowait()
-            except queue.Empty:
-                return True
+        self._observed.wait(wait_s)
+        start_s = self._clock_s()
+        while len(self._observed):
+            item = self._observed.take()
             if item is None:
                 return False
             if isinstance(item, BaseException):
                 raise item
             self._take(item)
+            if self._clock_s() - start_s >= self._step_s:
+                break
         return True
 
     # -- one frame, one step
@@ -252,7 +250,7 @@ class Session:
     def _take(self, seen: Observation) -> None:
         """Into the record and, when it shows the person, into the memory."""
         tracked = seen.tracked
-        if seen.index == 0:
+        if not self._announced:
             self._announce_source(seen.frame.camera)
         if tracked.status is not self._status:
             self._on_event(StatusChanged(seen.frame.stamp_ns, self._status, tracked.status))
@@ -326,8 +324,10 @@ class Session:
         if self._trainer is None or self._trainer.newest is None:
             return
         self._late_maps.attach(self._trainer, self._second_look)
+        start_s = self._clock_s()
         with self._times.measured("training step"):
             report = self._trainer.step()
+        self._step_s = self._clock_s() - start_s
         self._put_aside()
         self._say_switches()
         if self._meter.stepped(report):
