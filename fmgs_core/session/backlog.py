@@ -6,8 +6,7 @@ from collections import deque
 from fmgs_core.session.observer import Observation
 
 MAX_WAITING = 16
-"""Observations; 5 MB each at 512 x 512. A queue without an end grew by 15 MB/s on a machine so busy that training steps took half
-a second."""
+"""Observations; 5 MB each at 512 x 512. Where training steps took half a second, a queue without an end grew by 15 MB/s."""
 
 
 class Backlog:
