@@ -11,8 +11,7 @@ import pytest
 from fmgs_core.avatar.model import Avatar
 from fmgs_core.avatar.snapshot import AvatarSnapshot, load_avatar
 from fmgs_core.config import PRESETS
-from fmgs_core.priors.filled import FilledPrior
-from fmgs_core.types import Frame, Keypoints, PriorMaps
+from fmgs_core.types import Frame
 from fmgs_ros import avatar_files
 from fmgs_ros.avatar_config import AvatarConfig, OverlayConfig, online
 from fmgs_ros.overlay import OverlayDrawer, Seen, overlay, silhouette
@@ -120,35 +119,6 @@ def _grown(mask: np.ndarray) -> np.ndarray:
     padded = np.pad(mask, 2)
     return np.max([padded[2 + y : padded.shape[0] - 2 + y, 2 + x : padded.shape[1] - 2 + x]
                    for y in range(-2, 3) for x in range(-2, 3)], 0)  # fmt: skip
-
-
-# -- priors put together. Kind: behaviour
-
-
-class Fixed:
-    def __init__(self, maps: PriorMaps):
-        self.maps, self.closed = maps, False
-
-    def predict(self, frame: Frame) -> PriorMaps:
-        return self.maps
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def test_recorded_maps_go_before_the_detectors_and_landmarks_are_its_own(seen: Seen):
-    ones, zeros = np.ones((64, 64), np.float32), np.zeros((64, 64), np.float32)
-    keypoints = Keypoints("mediapipe33", np.zeros((33, 3)))
-    detector = Fixed(PriorMaps(mask=ones, keypoints=keypoints, face_score=0.5))
-    recorded = Fixed(PriorMaps(mask=zeros, depth=ones, geometry_trust=0.25))
-    prior = FilledPrior(detector, recorded)
-    maps = prior.predict(seen.frame)
-    assert maps.mask is zeros and maps.depth is ones and maps.geometry_trust == 0.25
-    assert maps.keypoints is keypoints and maps.face_score == 0.5
-    recorded.maps = PriorMaps()
-    assert prior.predict(seen.frame).mask is ones
-    prior.close()
-    assert detector.closed and recorded.closed
 
 
 # -- parameters. Kind: poison values

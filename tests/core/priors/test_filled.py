@@ -44,6 +44,18 @@ def test_recorded_landmarks_get_the_detectors_depth_where_both_see_the_same():
     assert np.isfinite(keypoints.points_3d).all(1).tolist() == [i == 11 for i in range(17)]
 
 
+def test_recorded_maps_go_before_the_detectors_and_are_missed_by_none():
+    ones, zeros = np.ones((4, 4), np.float32), np.zeros((4, 4), np.float32)
+    detector = Fixed(PriorMaps(mask=ones, keypoints=FOUND, face_score=0.5))
+    recorded = Fixed(PriorMaps(mask=zeros, depth=ones, geometry_trust=0.25))
+    prior = FilledPrior(detector, recorded)
+    maps = prior.predict(FRAME)
+    assert maps.mask is zeros and maps.depth is ones and maps.geometry_trust == 0.25
+    assert maps.keypoints is FOUND and maps.face_score == 0.5
+    recorded.maps = PriorMaps()
+    assert prior.predict(FRAME).mask is ones
+
+
 def test_both_are_closed():
     detector, recorded = Fixed(PriorMaps()), Fixed(PriorMaps())
     FilledPrior(detector, recorded).close()
