@@ -7,7 +7,7 @@ import pytest
 
 from fmgs_core.config import Pace
 from fmgs_core.session.backlog import MAX_WAITING, Backlog
-from fmgs_core.session.events import FrameTracked
+from fmgs_core.session.events import Event, FrameTracked
 from fmgs_core.session.session import Session
 from fmgs_core.training.trainer import Trainer
 from tests.core.session.scene import BODY, CONFIG, Script, person
@@ -54,9 +54,17 @@ def test_a_stream_faster_than_training_takes_no_more_memory(monkeypatch: pytest.
 
     monkeypatch.setattr(Trainer, "step", slow_step)
     monkeypatch.setattr(Backlog, "put", watched_put)
-    events = []
-    result = Session(script, script, script, BODY, replace(CONFIG, budget_s=3.0), events.append).run(Pace.LIVE)
-    told = [event.index for event in events if isinstance(event, FrameTracked)]
+    told: list[int] = []
+    stop = threading.Event()
+
+    def hear(event: Event) -> None:
+        if isinstance(event, FrameTracked):
+            told.append(event.index)
+            if event.index == len(shots) - 1:
+                stop.set()
+
+    config = replace(CONFIG, budget_s=60.0)  # never spent: the last frame ends it
+    result = Session(script, script, script, BODY, config, hear, stop=stop).run(Pace.LIVE)
     assert longest == MAX_WAITING and result.frames == len(shots)
     assert told == sorted(told) and told[-1] == len(shots) - 1
     assert result.progress[-1].frames_dropped == len(shots) - len(told) > 0
