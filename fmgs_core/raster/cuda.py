@@ -56,7 +56,7 @@ def load_gsplat() -> Any:
     if not torch.cuda.is_available():
         raise RuntimeError("backend 'cuda' needs an NVIDIA GPU, and torch sees none: `fmgs doctor` says why")
     try:
-        import gsplat
+        import gsplat  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError("backend 'cuda' needs gsplat 1.5.3: pip install fmgs_ros[gpu]", name="gsplat") from missing
     needs = f"nvcc of CUDA {torch.version.cuda}, ninja and a C++ compiler: `fmgs doctor` says what is missing"
